@@ -1,0 +1,140 @@
+"""All settings of a run in one validated object. Every fault is reported at once, each with its path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from synth_engine.errors import ConfigurationError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(_Section):
+    """How long and how large. `time_budget_seconds` bounds the whole training; a run it cuts short is not
+    reproducible to the byte, and its manifest says so."""
+
+    size: Literal["small", "medium", "large"] = "medium"
+    max_epochs: int = Field(default=60, ge=1)
+    time_budget_seconds: float | None = Field(default=None, gt=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Privacy(_Section):
+    """Values that fewer than this many entities have are never written: rare categories are replaced by frequent
+    ones and extremes are drawn in to the mean of the outermost entities. 1 switches the protection off."""
+
+    rare_category_entities: int = Field(default=5, ge=1)
+    extreme_value_entities: int = Field(default=5, ge=1)
+
+
+class Policy(_Section):
+    """What to do when the source breaks its own keys. `fail` stops with counts; `drop` leaves the rows out of the
+    training data; `null` empties the orphaned key where it may be null, and leaves the row out where it may not."""
+
+    orphans: Literal["fail", "drop", "null"] = "fail"
+    duplicate_keys: Literal["fail", "drop"] = "fail"
+
+
+class Publication(_Section):
+    """`replace_foreign_tables` allows publishing over tables this product did not create."""
+
+    replace_foreign_tables: bool = False
+    lock_timeout_seconds: float = Field(default=30, gt=0)
+
+
+class Validation(_Section):
+    """Bounds of the validation. `distribution_distance` is the largest Kullback-Leibler divergence of a column
+    from the source's distribution that passes."""
+
+    row_count_tolerance: float = Field(default=0.01, ge=0, le=1)
+    distribution_distance: float = Field(default=0.5, gt=0)
+
+
+class ColumnSettings(_Section):
+    """Overrides for one column."""
+
+    kind: str | None = None
+
+
+class Config(_Section):
+    """Everything a run needs to know. `source` and `target` may hold credentials and are never written to a log,
+    a manifest or the configuration hash as they are."""
+
+    source: str | None = Field(default=None, repr=False)
+    target: str | None = Field(default=None, repr=False)
+    source_schema: str | None = None
+    target_schema: str | None = None
+    schema_file: str | None = None
+    tables: tuple[str, ...] | None = None
+    rows: dict[str, int] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0)
+    columns: dict[str, dict[str, ColumnSettings]] = Field(default_factory=dict)
+    training: Training = Training()
+    privacy: Privacy = Privacy()
+    policy: Policy = Policy()
+    publication: Publication = Publication()
+    validation: Validation = Validation()
+    generation_batch_rows: int = Field(default=100_000, ge=1)
+
+    @classmethod
+    def build(cls, *layers: dict[str, Any]) -> Config:
+        """Merge layers, later ones win (sections are merged key by key), and validate once.
+
+        Raises `ConfigurationError` that lists every fault with its path, for example `training.max_epochs`.
+        """
+        merged: dict[str, Any] = {}
+        for layer in layers:
+            _merge(merged, layer)
+        try:
+            return cls.model_validate(merged)
+        except ValidationError as error:
+            raise ConfigurationError([_fault(item) for item in error.errors(include_url=False)]) from None
+
+    @classmethod
+    def from_file(cls, path: str | Path, *overrides: dict[str, Any]) -> Config:
+        """Read a YAML file; `overrides` (for example from the command line) win over it."""
+        return cls.build(read_settings(path), *overrides)
+
+    def digest(self, places: Mapping[str, str], *fields: str) -> str:
+        """sha256 of these settings and of the places (locations without credentials) a step works on."""
+        content = {"places": dict(places), "settings": self.model_dump(mode="json", include=set(fields))}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The raw settings of a YAML file. Raises `ConfigurationError` if it cannot be read or is no mapping."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError([f"The configuration file must be readable YAML. Found: {path}: {error}"]) from None
+    if not isinstance(raw, dict):
+        raise ConfigurationError([f"The configuration file must hold a mapping of settings. Found: {path} holds {type(raw).__name__}"])
+    return raw
+
+
+def _merge(base: dict[str, Any], layer: dict[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        elif isinstance(value, dict):
+            base[key] = {}
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _fault(item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"]) or "configuration"
+    if item["type"] == "extra_forbidden":
+        return f"{path}: there is no such setting. Next step: remove it or correct its name"
+    found = "" if path in ("source", "target") else f" Found: {item['input']!r}"
+    return f"{path}: {item['msg']}.{found}"

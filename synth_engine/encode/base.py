@@ -1,0 +1,83 @@
+"""The contract of a column encoder: a column becomes one or few discrete tokens, and tokens become a column again.
+
+An encoder holds statistics only, protected at `fit`: a value that fewer entities have than the settings ask for can
+neither be found in its JSON nor come out of `decode`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Tokens = NDArray[np.int32]
+"""Shape (rows, slots)."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EncodingSettings:
+    """Protection thresholds (entities) and resolution (most quantile bins of a number)."""
+
+    rare_entities: int = 5
+    extreme_entities: int = 5
+    bins: int = 64
+
+
+class Encoder(ABC):
+    """One column, both directions. `slots` are the vocabulary sizes of its tokens, in the order they are drawn."""
+
+    tag: ClassVar[str]
+    slots: list[int]
+
+    @abstractmethod
+    def encode(self, column: pa.Array) -> Tokens:
+        """Tokens of a column, shape (rows, slots)."""
+
+    @abstractmethod
+    def decode(self, tokens: Tokens, draw: Draw) -> pa.Array:
+        """A column of the encoder's Arrow type. What a token leaves open is filled from `draw`."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Statistics in plain JSON; the inverse is `from_json` of the class that `tag` names."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Encoder: ...
+
+    def positions(self) -> list[Floats | None]:
+        """For each slot, where its tokens stand in their natural order, in [0, 1] (NaN for tokens outside of it), or
+        None if there is no order. Neighbours start out alike in the model."""
+        return [None] * len(self.slots)
+
+    def protections(self) -> list[str]:
+        """What was protected, in plain words without values."""
+        return []
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Source of the randomness that decoding needs: `uniform(lane)` gives one number in [0, 1) for each row, `rows`
+    their indices in a table of `table_rows`."""
+
+    rows: NDArray[np.int64]
+    table_rows: int
+    uniform: Callable[[int], Floats]
+
+    def of(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Draw:
+        """The same draw for some of the rows."""
+        return Draw(self.rows[chosen], self.table_rows, lambda lane: self.uniform(lane)[chosen])
+
+
+def entity_count_of_values(codes: NDArray[np.int64], entity: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """For each code below `size`, the number of distinct entities that have it; negative codes are ignored."""
+    known = codes >= 0
+    pairs = np.unique(np.stack([codes[known], entity[known]]), axis=1) if known.any() else np.zeros((2, 0), np.int64)
+    return np.bincount(pairs[0], minlength=size).astype(np.int64)

@@ -1,0 +1,252 @@
+"""Moments and numbers told as a step from something known before them: the previous sibling's value, or a moment of a parent.
+
+The order of the two can then not break, and a sequence cannot jump about. A row whose references are all missing
+falls back to the absolute coder, by a token of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_engine.encode.base import Draw, EncodingSettings, Floats, Tokens
+from synth_engine.encode.moment import MomentCoder
+from synth_engine.encode.number import NumberCoder, decimal_places
+
+NULL, ABSOLUTE, FIRST_STEP = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where a step starts from. `source` is `previous` (the previous sibling's value of the same column) or
+    `parent`, then `key` is the index of the foreign key and `column` the parent's column."""
+
+    source: str
+    key: int = -1
+    column: str = ""
+
+
+@dataclass
+class Stepper:
+    """Steps from one reference: whole days (time of day apart) or, for short steps, in seconds."""
+
+    reference: Reference
+    coder: NumberCoder
+    in_days: bool
+    never_before: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "reference": [self.reference.source, self.reference.key, self.reference.column],
+            "coder": self.coder.to_json(),
+            "in_days": self.in_days,
+            "never_before": self.never_before,
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Stepper:
+        return cls(Reference(*raw["reference"]), NumberCoder.from_json(raw["coder"]), raw["in_days"], raw["never_before"])
+
+
+class RelativeEncoder:
+    """Slot 0: null, absolute, or a step token of one of the `steppers`, the first of which has a reference is used.
+    The other slots are the absolute coder's: drawn where the row is absolute, else following from the step (all of
+    them for steps in seconds, the day alone for steps in days)."""
+
+    tag = "relative"
+
+    def __init__(self, absolute: MomentCoder, steppers: Sequence[Stepper], data_type: str, floors: Sequence[bool]) -> None:
+        self.absolute, self.steppers, self.data_type, self.floors = absolute, list(steppers), data_type, list(floors)
+        self.slots = [FIRST_STEP + sum(s.coder.size for s in self.steppers), *absolute.slots]
+
+    @classmethod
+    def fit(
+        cls,
+        values: Floats,
+        references: Sequence[tuple[Reference, Floats]],
+        entity: NDArray[np.int64],
+        settings: EncodingSettings,
+        unit: float,
+        data_type: str,
+    ) -> RelativeEncoder:
+        """`references` in order of preference, each with its value for every row (NaN where there is none)."""
+        known = np.isfinite(values)
+        absolute = MomentCoder.fit(values[known], entity[known], settings, unit)
+        steppers, free = [], known.copy()
+        for reference, base in references:
+            rows = free & np.isfinite(base)
+            steppers.append(_stepper(reference, values[rows], base[rows], entity[rows], settings, unit))
+            free &= ~rows
+        floors = [bool(np.all(values[both] >= base[both])) for _, base in references for both in [known & np.isfinite(base)]]
+        return cls(absolute, steppers, data_type, floors)
+
+    def not_before(self, values: Floats, references: Sequence[Floats]) -> Floats:
+        """The values, none of them before a reference that no real value is before, whichever the step was told from."""
+        for floor, base in zip(self.floors, references, strict=True):
+            if floor:
+                values = np.where(np.isfinite(base) & (values < base), base, values)
+        return values
+
+    def positions(self) -> list[Floats | None]:
+        """Order of the tokens of each slot (see `Encoder.positions`)."""
+        steps = [s.coder.positions() for s in self.steppers]
+        return [np.concatenate([np.full(FIRST_STEP, np.nan), *steps]), *self.absolute.positions()]
+
+    def choose(self, references: Sequence[Floats]) -> tuple[NDArray[np.int64], Floats]:
+        """For each row the stepper that applies (-1: none, absolute) and its reference's value."""
+        rows = len(references[0])
+        which, base = np.full(rows, -1, dtype=np.int64), np.full(rows, np.nan)
+        for i, values in enumerate(references):
+            take = (which < 0) & np.isfinite(values)
+            which[take], base[take] = i, values[take]
+        return which, base
+
+    def encode(self, values: Floats, references: Sequence[Floats]) -> tuple[Tokens, NDArray[np.bool_]]:
+        """Tokens, and which of them the model has to learn (the others follow from those)."""
+        which, base = self.choose(references)
+        known = np.isfinite(values)
+        tokens = np.zeros((len(values), len(self.slots)), dtype=np.int32)
+        learn = np.ones(tokens.shape, dtype=np.bool_)
+        if known.any():
+            tokens[known, 1:] = self.absolute.encode(values[known])
+        tokens[known, 0] = ABSOLUTE
+        learn[~known, 1:] = False
+        offset = FIRST_STEP
+        for i, stepper in enumerate(self.steppers):
+            rows = known & (which == i)
+            if rows.any():
+                tokens[rows, 0] = offset + stepper.coder.encode(self._step(stepper, values[rows], base[rows]))
+                learn[np.ix_(rows, self._following(stepper))] = False
+            offset += stepper.coder.size
+        return tokens, learn
+
+    def allowed(self, which: NDArray[np.int64], base: Floats, later: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
+        """Which tokens of slot 0 a row may have, shape (rows, slots[0]): those of the stepper that applies to it that can
+        lead into the column's range. From steps alone a sequence would in time walk out of it. `later` tells how many
+        siblings are to come: the shortest step must leave room for each."""
+        mask = np.zeros((len(which), self.slots[0]), dtype=np.bool_)
+        mask[:, NULL] = True
+        mask[which < 0, ABSOLUTE] = True
+        offset = FIRST_STEP
+        for i, stepper in enumerate(self.steppers):
+            rows = which == i
+            if stepper.coder.size:
+                mask[rows, offset : offset + stepper.coder.size] = self._leads_inside(
+                    stepper, base[rows], None if later is None else later[rows]
+                )
+            mask[rows, ABSOLUTE] = stepper.coder.size == 0
+            offset += stepper.coder.size
+        return mask
+
+    def decode(self, tokens: Tokens, which: NDArray[np.int64], base: Floats, draw: Draw, later: NDArray[np.int64] | None = None) -> Floats:
+        """Values of the rows; NaN is null. `later` is that of `allowed`."""
+        values = self.absolute.decode(tokens[:, 1:], draw)
+        offset = FIRST_STEP
+        for i, stepper in enumerate(self.steppers):
+            rows = (which == i) & (tokens[:, 0] >= FIRST_STEP)
+            if rows.any():
+                steps = tokens[rows, 0] - offset
+                rest = None if later is None else later[rows]
+                step = self._inside(stepper, stepper.coder.decode(steps, draw.uniform(3)[rows]), steps, base[rows], rest)
+                values[rows] = self._arrive(stepper, step, base[rows], tokens[rows], draw.of(rows))
+            offset += stepper.coder.size
+        values[tokens[:, 0] == NULL] = np.nan
+        return values
+
+    def follow(self, tokens: Tokens, which: NDArray[np.int64], values: Floats) -> None:
+        """Fill in, in place, the slots that follow from the decoded values."""
+        known = np.isfinite(values)
+        if not known.any():
+            return
+        absolute = np.zeros((len(values), len(self.slots) - 1), dtype=np.int32)
+        absolute[known] = self.absolute.encode(values[known])
+        tokens[~known, 1:] = 0
+        for i, stepper in enumerate(self.steppers):
+            rows = np.flatnonzero(known & (which == i))
+            slots = np.array(self._following(stepper))
+            tokens[np.ix_(rows, slots)] = absolute[np.ix_(rows, slots - 1)]
+
+    def _following(self, stepper: Stepper) -> list[int]:
+        last = 1 + self.absolute.day_slots if stepper.in_days else len(self.slots)
+        return list(range(1, last))
+
+    def _step(self, stepper: Stepper, values: Floats, base: Floats) -> Floats:
+        if not stepper.in_days:
+            return values - base
+        return np.floor(values / self.absolute.unit) - np.floor(base / self.absolute.unit)
+
+    def _feasible(self, stepper: Stepper, base: Floats, later: NDArray[np.int64] | None) -> tuple[Floats, Floats]:
+        """Shortest and longest step from each reference's value that ends inside the column's range, with room for the
+        siblings to come."""
+        first, last = self.absolute.days.bounds()
+        reserve = 0.0 if later is None else later * self._shortest_step()
+        if stepper.in_days:
+            day = np.floor(base / self.absolute.unit)
+            return first - day, last - day - np.ceil(reserve / self.absolute.unit)
+        end = (last + 1) * self.absolute.unit - 1  # the last second, or the day
+        return first * self.absolute.unit - base, end - base - reserve
+
+    def _shortest_step(self) -> float:
+        """The least that lies between siblings, 0 if they may coincide."""
+        for stepper in self.steppers:
+            if stepper.reference.source == "previous" and stepper.coder.size:
+                shortest = float(stepper.coder.extents()[0].min()) * (self.absolute.unit if stepper.in_days else 1.0)
+                return max(shortest, 0.0)
+        return 0.0
+
+    def _leads_inside(self, stepper: Stepper, base: Floats, later: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+        """Which of the stepper's tokens have a step that ends inside the range; all of them where none has (`_inside` then
+        shortens the step)."""
+        shortest, longest = stepper.coder.extents()
+        least, most = self._feasible(stepper, base, later)
+        inside = (shortest[None, :] <= most[:, None]) & (longest[None, :] >= least[:, None])
+        return inside | ~inside.any(axis=1, keepdims=True)
+
+    def _inside(self, stepper: Stepper, step: Floats, tokens: NDArray[np.int32], base: Floats, later: NDArray[np.int64] | None) -> Floats:
+        """Steps drawn from bins that reach beyond the range, squeezed into the part of the bin that does not."""
+        shortest, longest = (bound[tokens] for bound in stepper.coder.extents())
+        least, most = self._feasible(stepper, base, later)
+        low, high = np.maximum(shortest, least), np.minimum(longest, most)
+        share = (step - shortest) / np.where(longest > shortest, longest - shortest, 1.0)
+        squeezed = stepper.coder.rounded(low + share * (high - low))
+        reaches_out = (low > shortest) | (high < longest)
+        # no such part: the nearest end of the range
+        return np.where(reaches_out, np.where(low <= high, squeezed, np.clip(step, least, np.maximum(least, most))), step)
+
+    def _arrive(self, stepper: Stepper, step: Floats, base: Floats, tokens: Tokens, draw: Draw) -> Floats:
+        if stepper.in_days:
+            unit = self.absolute.unit
+            arrived = (np.floor(base / unit) + step) * unit + self.absolute.time_of_day(tokens[:, 1 + self.absolute.day_slots :], draw)
+        else:
+            arrived = base + step
+        return np.maximum(arrived, base) if stepper.never_before else arrived
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "absolute": self.absolute.to_json(),
+            "steppers": [s.to_json() for s in self.steppers],
+            "data_type": self.data_type,
+            "floors": self.floors,
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> RelativeEncoder:
+        return cls(MomentCoder.from_json(raw["absolute"]), [Stepper.from_json(s) for s in raw["steppers"]], raw["data_type"], raw["floors"])
+
+    def protections(self) -> list[str]:
+        return ["longest and shortest distances drawn in to the mean of the outermost entities"]
+
+
+def _stepper(
+    reference: Reference, values: Floats, base: Floats, entity: NDArray[np.int64], settings: EncodingSettings, unit: float
+) -> Stepper:
+    seconds = values - base
+    in_days = unit > 1 and len(seconds) > 0 and float(np.median(np.abs(seconds))) > 3 * unit
+    step = np.floor(values / unit) - np.floor(base / unit) if in_days else seconds
+    places = 0 if in_days or unit == 1 else decimal_places(step) if len(step) else 0
+    never_before = bool(np.all(seconds >= 0)) if len(seconds) else False
+    return Stepper(reference, NumberCoder.fit(step, entity, settings, places), in_days, never_before)

@@ -1,0 +1,177 @@
+"""Which encoder each column of a table gets, and the layout of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Floats, Tokens
+from synth_engine.encode.category import CategoryEncoder
+from synth_engine.encode.moment import MomentEncoder, unit_of
+from synth_engine.encode.number import NumberEncoder
+from synth_engine.encode.relative import Reference, RelativeEncoder
+from synth_engine.encode.text import TextEncoder, UuidEncoder
+from synth_engine.encode.values import from_floats, to_floats
+from synth_engine.randomness import stream
+from synth_engine.schema import Column, Kind
+from synth_engine.schema.types import MOMENT_TYPES, NUMBER_TYPES, base_type, to_arrow
+
+ENCODERS: dict[str, type[Encoder]] = {cls.tag: cls for cls in (CategoryEncoder, MomentEncoder, NumberEncoder, TextEncoder, UuidEncoder)}
+
+
+@dataclass
+class EncodedColumn:
+    """One column of the token matrix. `slots` are its places in the matrix; `encoder` is None for a column whose
+    kind is not modelled (it has no slots and is written as null). `has_nulls` says whether the source had any: where
+    it had none, none may be drawn, however unlikely."""
+
+    column: Column
+    slots: list[int]
+    encoder: Encoder | RelativeEncoder | None
+    has_nulls: bool
+
+
+class TableEncoder:
+    """All modelled columns of a table, moments first (other columns are told relative to them), in schema order."""
+
+    def __init__(self, columns: Sequence[EncodedColumn]) -> None:
+        self.columns = list(columns)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Vocabulary sizes of all slots."""
+        return [size for c in self.columns if c.encoder for size in c.encoder.slots]
+
+    @property
+    def column_of_slot(self) -> list[int]:
+        """For each slot the number of the column it belongs to, counting columns that have slots."""
+        with_slots = [c for c in self.columns if c.slots]
+        return [i for i, c in enumerate(with_slots) for _ in c.slots]
+
+    @property
+    def never_null(self) -> frozenset[int]:
+        """The slots whose token 0 would be a null in a column without any."""
+        return frozenset(c.slots[0] for c in self.columns if c.slots and not c.has_nulls)
+
+    def positions(self) -> list[Floats | None]:
+        """Natural order of the tokens of all slots (see `Encoder.positions`)."""
+        return [found for c in self.columns if c.encoder for found in c.encoder.positions()]
+
+    @classmethod
+    def fit(
+        cls,
+        columns: Sequence[Column],
+        data: Mapping[str, pa.Array],
+        references: Mapping[str, Sequence[tuple[Reference, Floats]]],
+        entity: NDArray[np.int64],
+        settings: EncodingSettings,
+        seed: int,
+    ) -> TableEncoder:
+        """Fit every column; `references` names the columns that are told as steps, and from what."""
+        ordered = sorted(columns, key=lambda c: (c.name not in references, c.kind not in (Kind.DATE, Kind.TIMESTAMP)))
+        encoded, at = [], 0
+        for column in ordered:
+            encoder = _fit_column(column, data[column.name], references.get(column.name, ()), entity, settings, stream(seed, column.name))
+            width = len(encoder.slots) if encoder else 0
+            encoded.append(EncodedColumn(column, list(range(at, at + width)), encoder, _has_nulls(column, data[column.name])))
+            at += width
+        return cls(encoded)
+
+    def encode(self, data: Mapping[str, pa.Array], references: Mapping[str, Sequence[Floats]]) -> tuple[Tokens, NDArray[np.bool_]]:
+        """Tokens of all rows, shape (rows, slots), and which of them the model learns."""
+        rows = len(next(iter(data.values()))) if data else 0
+        tokens = np.zeros((rows, len(self.sizes)), dtype=np.int32)
+        learn = np.ones(tokens.shape, dtype=np.bool_)
+        for c in self.columns:
+            if isinstance(c.encoder, RelativeEncoder):
+                values = to_floats(data[c.column.name], c.column.data_type)
+                tokens[:, c.slots], learn[:, c.slots] = c.encoder.encode(values, references[c.column.name])
+            elif c.encoder:
+                tokens[:, c.slots] = c.encoder.encode(data[c.column.name])
+                if len(c.slots) > 1:  # the first slot of a moment says whether there is one
+                    learn[:, c.slots[1:]] = (tokens[:, c.slots[0]] > 0)[:, None]
+        return tokens, learn
+
+    def decode(self, tokens: Tokens, values: Mapping[str, Floats], draw_of: Mapping[str, Draw]) -> dict[str, pa.Array]:
+        """Arrow columns for rows of tokens; `values` holds the columns that sampling decoded already."""
+        out: dict[str, pa.Array] = {}
+        for c in self.columns:
+            name = c.column.name
+            if c.encoder is None:
+                out[name] = pa.nulls(len(tokens), to_arrow(c.column.data_type))
+            elif isinstance(c.encoder, RelativeEncoder):
+                out[name] = from_floats(values[name], c.column.data_type)
+            else:
+                out[name] = c.encoder.decode(tokens[:, c.slots], draw_of[name])
+        return out
+
+    def protections(self) -> dict[str, list[str]]:
+        """Column name -> what was protected in it."""
+        return {c.column.name: c.encoder.protections() for c in self.columns if c.encoder}
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "column": [c.column.name, c.column.kind.value, c.column.data_type, c.column.nullable],
+                "slots": c.slots,
+                "has_nulls": c.has_nulls,
+                "encoder": None if c.encoder is None else {"tag": c.encoder.tag, **c.encoder.to_json()},
+            }
+            for c in self.columns
+        ]
+
+    @classmethod
+    def from_json(cls, raw: Sequence[Mapping[str, Any]]) -> TableEncoder:
+        columns = []
+        for item in raw:
+            name, kind, data_type, nullable = item["column"]
+            column, encoder = Column(name, Kind(kind), data_type, nullable), _load(item["encoder"])
+            columns.append(EncodedColumn(column, list(item["slots"]), encoder, item["has_nulls"]))
+        return cls(columns)
+
+
+def _load(raw: Mapping[str, Any] | None) -> Encoder | RelativeEncoder | None:
+    if raw is None:
+        return None
+    return RelativeEncoder.from_json(raw) if raw["tag"] == RelativeEncoder.tag else ENCODERS[raw["tag"]].from_json(raw)
+
+
+def _has_nulls(column: Column, values: pa.Array) -> bool:
+    """Whether a value is missing; a number that is none (NaN, infinity) counts as missing, too."""
+    if values.null_count or base_type(column.data_type) not in NUMBER_TYPES:
+        return bool(values.null_count > 0)
+    return not bool(np.isfinite(to_floats(values, column.data_type)).all())
+
+
+def _fit_column(
+    column: Column,
+    values: pa.Array,
+    references: Sequence[tuple[Reference, Floats]],
+    entity: NDArray[np.int64],
+    settings: EncodingSettings,
+    seed: int,
+) -> Encoder | RelativeEncoder | None:
+    """The encoder that a column's kind and type ask for."""
+    stored = base_type(column.data_type)
+    if column.kind in (Kind.JSON, Kind.BINARY, Kind.GEO, Kind.OTHER):
+        return None
+    if column.kind in (Kind.CATEGORY, Kind.BOOLEAN) or stored == "boolean":
+        categories = CategoryEncoder.fit(values, column.data_type, entity, settings)
+        if len(categories.values) or column.nullable:
+            return categories  # else every value is rare and none may be null: they are written anew, as their type asks
+    if references:
+        return RelativeEncoder.fit(
+            to_floats(values, column.data_type), references, entity, settings, unit_of(column.data_type), column.data_type
+        )
+    if stored in MOMENT_TYPES:
+        return MomentEncoder.fit(values, column.data_type, entity, settings)
+    if stored in NUMBER_TYPES:
+        return NumberEncoder.fit(values, column.data_type, entity, settings)
+    if stored == "uuid":
+        return UuidEncoder(column.data_type)
+    return TextEncoder.fit(values, column.data_type, settings, seed)

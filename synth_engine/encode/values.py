@@ -1,0 +1,58 @@
+"""Between Arrow columns and the floats that number-like encoders compute with.
+
+Numbers are themselves; dates are days since 1970, times seconds since midnight, timestamps seconds since 1970 (UTC
+for instants), each with a fraction down to microseconds. Null is NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synth_engine.encode.base import Floats
+from synth_engine.schema.types import base_type, decimal_digits, to_arrow
+
+MICROSECONDS = 1_000_000
+
+
+def to_floats(column: pa.Array, data_type: str) -> Floats:
+    """The column as float64, NaN where it is null."""
+    kind = base_type(data_type)
+    if kind == "date":
+        column = column.cast(pa.int32())
+    elif kind in ("time", "timestamp", "timestamptz"):
+        micros = column.cast(pa.int64())
+        return np.asarray(pc.cast(micros, pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64) / MICROSECONDS
+    return np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def from_floats(values: Floats, data_type: str) -> pa.Array:
+    """The inverse of `to_floats`. Values beyond the type's range are drawn in to it."""
+    kind, target = base_type(data_type), to_arrow(data_type)
+    missing = np.isnan(values)
+    filled = np.where(missing, 0.0, values)
+    if kind in ("float32", "float64"):
+        return pa.array(filled, mask=missing).cast(target)
+    if kind == "decimal":
+        return _decimals(filled, missing, data_type)
+    scale = MICROSECONDS if kind in ("time", "timestamp", "timestamptz") else 1
+    low, high = {
+        "int16": (-(2**15), 2**15 - 1),
+        "int32": (-(2**31), 2**31 - 1),
+        "date": (-719162, 2932896),
+        "time": (0, 86_400 * scale - 1),
+    }.get(kind, (-(2**62), 2**62))
+    whole = np.clip(np.rint(filled * scale), low, high).astype(np.int64)
+    integers = pa.array(whole, mask=missing)
+    return integers.cast(pa.int32()).cast(target) if kind == "date" else integers.cast(target)
+
+
+def _decimals(filled: Floats, missing: np.ndarray, data_type: str) -> pa.Array:
+    precision, scale = decimal_digits(data_type) or (38, 9)
+    limit = 10.0 ** (precision - scale) - 10.0**-scale
+    clipped = np.clip(filled, -limit, limit)
+    if precision <= 15:  # such a number is exact enough as a float to be cast by way of its text-free rounding
+        return pa.array(np.round(clipped, scale), mask=missing).cast(to_arrow(data_type), safe=False)
+    text = [None if gone else f"{value:.{scale}f}" for value, gone in zip(clipped.tolist(), missing.tolist(), strict=True)]
+    return pa.array(text, pa.string()).cast(to_arrow(data_type))

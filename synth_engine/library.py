@@ -1,0 +1,183 @@
+"""The engine from Python, on DataFrames or Arrow tables: `train`, `generate`, and a model that saves and loads."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pyarrow as pa
+
+from synth_engine.config import Config
+from synth_engine.errors import ConfigurationError
+from synth_engine.progress import Listener, ignore
+from synth_engine.schema import Column, Schema, Table
+from synth_engine.schema.checks import check_settings
+from synth_engine.schema.files import SchemaFile, apply_schema_file, read_schema_file
+from synth_engine.schema.kinds import refine_kinds
+from synth_engine.schema.types import default_kind, from_arrow, to_arrow
+from synth_engine.workspace import Manifest, Workspace, versions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from synth_engine.model.state import Model
+
+    AnyTable: TypeAlias = pd.DataFrame | pa.Table
+
+
+NOT_HERE = {
+    "rows": "pass rows to generate",
+    "policy": "mend the tables before training; broken keys are reported with counts",
+    "source": "pass the tables",
+    "target": "write what generate returns",
+}
+"""Settings of a whole run that training on tables does not heed, and what to do instead."""
+
+
+def infer_schema(tables: Mapping[str, AnyTable], schema_file: str | Path | None = None) -> Schema:
+    """The schema of some tables: types and kinds from the data, keys from a schema file (YAML or SDV metadata).
+
+    Raises `ConfigurationError` with every fault of the file.
+    """
+    return _inferred({name: _as_arrow(table) for name, table in tables.items()}, schema_file)
+
+
+def train(
+    tables: Mapping[str, AnyTable],
+    schema: Schema | str | Path | None = None,
+    *,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    listener: Listener = ignore,
+) -> SynthModel:
+    """Learn tables given by name.
+
+    `schema` is a `Schema`, a schema file's path, or None for tables without keys. `settings` are those of a
+    configuration file (for example `{"training": {"size": "small"}}`). Keys the tables break are an error:
+    `SourceDataError` tells which; wrong settings raise `ConfigurationError` with all faults.
+    """
+    from synth_engine.model.learning import learn
+
+    ignored = [f"settings.{name}: it has no meaning here. Next step: {what}" for name, what in NOT_HERE.items() if name in (settings or {})]
+    if ignored:
+        raise ConfigurationError(ignored)
+    config = Config.build(dict(settings or {}), {"seed": seed})
+    arrow = {name: _as_arrow(table) for name, table in tables.items()}
+    found = schema if isinstance(schema, Schema) else _inferred(arrow, schema)
+    missing = [
+        f"tables.{name}: the schema has this table, the data does not. Next step: pass it" for name in found.tables if name not in arrow
+    ]
+    missing += [
+        f"tables.{name}.{column}: the schema has this column, the data does not. Next step: pass it"
+        for name, table in found.tables.items()
+        if name in arrow
+        for column in table.column_names
+        if column not in arrow[name].column_names
+    ]
+    if missing:
+        raise ConfigurationError(missing)
+    found = check_settings(found, config)
+    cast = {name: _cast(arrow[name], table) for name, table in found.tables.items()}
+    _check_keys(found, cast, config)
+    return SynthModel(learn(found, cast, config, listener), config)
+
+
+def generate(model: SynthModel, rows: Mapping[str, int] | None = None, *, seed: int = 0) -> dict[str, pa.Table]:
+    """Synthetic tables by name, see `SynthModel.generate`."""
+    return model.generate(rows, seed=seed)
+
+
+class SynthModel:
+    """A trained model. It holds statistics and weights, no row."""
+
+    def __init__(self, model: Model, config: Config) -> None:
+        self._model, self._config = model, config
+
+    @property
+    def schema(self) -> Schema:
+        """The schema it was trained on."""
+        return self._model.schema
+
+    def generate(self, rows: Mapping[str, int] | None = None, *, seed: int = 0, listener: Listener = ignore) -> dict[str, pa.Table]:
+        """Synthetic tables by name, as Arrow tables in the source's types.
+
+        `rows` asks for numbers of rows by table; tables not named keep the source's number, scaled with their parents.
+        The same seed gives the same tables. Raises `Terminal` naming the key that makes a request infeasible.
+        """
+        from synth_engine.model.generation import Generation
+
+        made = Generation(self._model, rows or {}, seed, listener=listener).run()
+        return {name: pa.Table.from_batches(list(made.batches(name, self._config.generation_batch_rows))) for name in self._model.tables}
+
+    def save(self, uri: str) -> None:
+        """Write the model to a folder or object store, every file with its sha256."""
+        from synth_engine.model.artefacts import write_model
+
+        workspace = Workspace(uri)
+        workspace.clear(workspace.model)
+        write_model(self._model, workspace)
+        files = workspace.describe_folder(workspace.model)
+        workspace.finish(
+            Manifest(
+                "train",
+                self._config.digest({}, "training", "privacy", "seed"),
+                self.schema.fingerprint(),
+                self._config.seed,
+                {},
+                files,
+                {},
+                versions(),
+            )
+        )
+
+    @classmethod
+    def load(cls, uri: str) -> SynthModel:
+        """Read a model that was saved. Raises `CorruptArtefact` if a file is not the one that was written."""
+        from synth_engine.model.artefacts import read_model
+
+        workspace = Workspace(uri)
+        manifest = workspace.require("train")
+        workspace.verify(manifest)
+        return cls(read_model(workspace), Config.build({"seed": manifest.seed}))
+
+
+def _as_arrow(table: AnyTable) -> pa.Table:
+    return table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+
+
+def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None) -> Schema:
+    from synth_engine.statistics import column_statistics
+
+    found = []
+    for name, table in tables.items():
+        columns = []
+        for field, values in zip(table.schema, table.columns, strict=True):
+            data_type = from_arrow(field.type)
+            columns.append(Column(field.name, default_kind(data_type), data_type, values.null_count > 0))
+        found.append(Table(name, tuple(columns)))
+    schema, written = Schema.of(found), SchemaFile(path="")
+    if schema_file is not None:
+        written = read_schema_file(schema_file)
+        schema = apply_schema_file(schema, written)
+    statistics = {name: column_statistics(table, _cast(tables[name], table).to_batches()) for name, table in schema.tables.items()}
+    return refine_kinds(schema, statistics, written.written_kinds)
+
+
+def _cast(data: pa.Table, table: Table) -> pa.Table:
+    return data.select(list(table.column_names)).cast(
+        pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in table.columns]), safe=False
+    )
+
+
+def _check_keys(schema: Schema, tables: Mapping[str, pa.Table], config: Config) -> None:
+    from synth_engine.snapshot import mend_keys, write_table
+
+    scratch = Workspace(f"memory://synth-keys-{uuid.uuid4().hex}")
+    for name, table in schema.tables.items():
+        write_table(scratch, scratch.snapshot(name), table, tables[name].to_batches())
+    try:
+        mend_keys(scratch, schema, config.policy.model_copy(update={"orphans": "fail", "duplicate_keys": "fail"}))
+    finally:
+        scratch.clear("")

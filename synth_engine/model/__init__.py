@@ -1,0 +1,1 @@
+"""The only room that knows torch and lightgbm: degrees, links and rows, learned and drawn."""

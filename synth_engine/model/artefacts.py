@@ -1,0 +1,125 @@
+"""A model on disk: JSON, LightGBM text and tensors without code. Every file is in the manifest with its sha256."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from synth_engine.encode.keys import KeyGenerator
+from synth_engine.encode.relative import Reference
+from synth_engine.encode.table import TableEncoder
+from synth_engine.errors import CorruptArtefact
+from synth_engine.model.degrees import DegreeModel
+from synth_engine.model.network import NetworkShape, RowNetwork
+from synth_engine.model.state import KeyModel, Model, TableModel
+from synth_engine.schema import ForeignKey, Provenance, Schema
+from synth_engine.workspace import Workspace
+
+FORMAT = 1
+
+
+def write_model(model: Model, workspace: Workspace) -> None:
+    """Write all files of a model below `Workspace.model`; the caller writes the manifest."""
+    tables = []
+    for number, (name, table) in enumerate(model.tables.items()):
+        networks = {"rows": table.row_network, "links": table.link_network}
+        for part, network in networks.items():
+            if network is not None:
+                stream = io.BytesIO()
+                torch.save({k: v.cpu() for k, v in network.state_dict().items()}, stream)
+                workspace.write_bytes(f"{workspace.model}/{number:03d}-{part}.pt", stream.getvalue())
+        for i, key in enumerate(table.keys):
+            if key.degrees.booster is not None:
+                workspace.write_bytes(f"{workspace.model}/{number:03d}-degrees-{i}.txt", key.degrees.booster.model_to_string().encode())
+        held_out = pa.table({"held_out": model.held_out[name], "alike": model.alike[name]})
+        with workspace.open(workspace.held_out(name), "wb") as out:
+            pq.write_table(held_out, out)
+        tables.append(_table_to_json(table, {p: n.shape.to_json() if n else None for p, n in networks.items()}))
+    content = {"format": FORMAT, "seed": model.seed, "cut_short": model.cut_short, "schema": model.schema.to_dict(), "tables": tables}
+    workspace.write_bytes(f"{workspace.model}/model.json", json.dumps(content).encode())
+
+
+def read_model(workspace: Workspace) -> Model:
+    """Read a model whose files the caller has verified. Raises `CorruptArtefact` for a format of another release."""
+    raw = json.loads(workspace.read_bytes(f"{workspace.model}/model.json"))
+    if raw["format"] != FORMAT:
+        raise CorruptArtefact(
+            "A model must be of the format this release reads", value=f"format {raw['format']}, not {FORMAT}", advice="train again"
+        )
+    model = Model(Schema.from_dict(raw["schema"]), {}, raw["seed"], cut_short=raw["cut_short"])
+    for number, table in enumerate(raw["tables"]):
+        prefix = f"{workspace.model}/{number:03d}"
+        model.tables[table["name"]] = _table_from_json(table, prefix, workspace)
+        with workspace.open(workspace.held_out(table["name"])) as stream:
+            marks = pq.read_table(stream)
+        model.held_out[table["name"]] = np.asarray(marks["held_out"].to_numpy(), dtype=np.bool_)
+        model.alike[table["name"]] = np.asarray(marks["alike"].to_numpy(), dtype=np.bool_)
+    return model
+
+
+def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "rows": table.rows,
+        "owner": table.owner,
+        "sequential": table.sequential,
+        "keys_follow": table.keys_follow,
+        "joint_codes": table.joint_codes,
+        "hidden_rows": None if table.hidden_rows is None else table.hidden_rows.tolist(),
+        "encoder": table.encoder.to_json(),
+        "references": {c: [[r.source, r.key, r.column] for r in found] for c, found in table.references.items()},
+        "key_generators": {c: g.to_json() for c, g in table.key_generators.items()},
+        "shapes": shapes,
+        "keys": [
+            {
+                "columns": list(k.key.columns),
+                "parent": k.key.parent,
+                "parent_columns": list(k.key.parent_columns),
+                "provenance": k.key.provenance.value,
+                "null_share": k.null_share,
+                "deferred": k.deferred,
+                "summary": k.summary,
+                "degrees": k.degrees.to_json(),
+            }
+            for k in table.keys
+        ],
+    }
+
+
+def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> TableModel:
+    keys = []
+    for i, k in enumerate(raw["keys"]):
+        path = f"{prefix}-degrees-{i}.txt"
+        booster = workspace.read_bytes(path).decode() if workspace.exists(path) else None
+        key = ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]))
+        summary = (k["summary"][0], k["summary"][1]) if k["summary"] else None
+        keys.append(KeyModel(key, k["null_share"], k["deferred"], DegreeModel.from_json(k["degrees"], booster), summary))
+    return TableModel(
+        raw["name"],
+        raw["rows"],
+        keys,
+        raw["owner"],
+        raw["sequential"],
+        TableEncoder.from_json(raw["encoder"]),
+        {c: [Reference(*r) for r in found] for c, found in raw["references"].items()},
+        {c: KeyGenerator.from_json(g) for c, g in raw["key_generators"].items()},
+        raw["keys_follow"],
+        _network(raw["shapes"]["rows"], f"{prefix}-rows.pt", workspace),
+        _network(raw["shapes"]["links"], f"{prefix}-links.pt", workspace),
+        raw["joint_codes"],
+        None if raw["hidden_rows"] is None else np.array(raw["hidden_rows"], dtype=np.int32),
+    )
+
+
+def _network(shape: dict[str, Any] | None, path: str, workspace: Workspace) -> RowNetwork | None:
+    if shape is None:
+        return None
+    network = RowNetwork(NetworkShape.from_json(shape))
+    network.load_state_dict(torch.load(io.BytesIO(workspace.read_bytes(path)), weights_only=True, map_location="cpu"))
+    return network.eval()

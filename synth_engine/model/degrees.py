@@ -1,0 +1,180 @@
+"""How many children each parent has: a LightGBM distribution given the parent, calibrated so that the counts of the
+whole table come out as in the source, childless parents included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_engine.encode.base import Floats
+from synth_engine.errors import Terminal
+from synth_engine.randomness import generator
+
+MOST_CLASSES = 24
+TREES = 500
+"""Trees of one booster over all its classes: what bounds the time of learning."""
+ENOUGH_PARENTS = 60
+REFERENCE_TABLE = 128
+"""A table of which at most so many rows have children is a reference table (airlines, districts): its degrees are no
+secret of a row."""
+
+
+@dataclass
+class DegreeModel:
+    """`lower` are the lowest degrees of the classes; `values`, `counts` the protected histogram of all real degrees;
+    `by_code` the mean degree of each summary code where so few parents have children that a code is nearly a parent."""
+
+    lower: NDArray[np.int64]
+    booster: lightgbm.Booster | None
+    values: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    unique: bool
+    by_code: NDArray[np.float64]
+
+    @classmethod
+    def fit(
+        cls, degrees: NDArray[np.int64], features: NDArray[np.int32], code: NDArray[np.int32] | None, unique: bool, protect: int, seed: int
+    ) -> DegreeModel:
+        """Learn from the exact degree of every parent and what is known of it: `features` (parents, any) and the
+        parents' summary `code` along this key (0 is childless)."""
+        protected = _protected(degrees, protect)
+        values, counts = np.unique(protected, return_counts=True)
+        lower = _classes(degrees)
+        classes = np.searchsorted(lower, degrees, side="right") - 1
+        by_code = np.zeros(0)
+        if code is not None and 0 < np.count_nonzero(degrees) <= REFERENCE_TABLE:
+            by_code = np.bincount(code, degrees) / np.maximum(np.bincount(code), 1)
+        booster = (
+            _booster(features, classes, len(lower), seed)
+            if len(lower) > 1 and len(degrees) >= ENOUGH_PARENTS and features.shape[1] and not len(by_code)
+            else None
+        )
+        return cls(lower, booster, values.astype(np.int64), counts.astype(np.int64), unique, by_code)
+
+    @property
+    def parents(self) -> int:
+        return int(self.counts.sum())
+
+    def draw(self, features: NDArray[np.int32], code: NDArray[np.int32] | None, total: int, seed: int, label: str) -> NDArray[np.int64]:
+        """A degree for each parent; they sum to `total`. Raises `Terminal` naming the key `label` if they cannot."""
+        parents = len(features)
+        if self.unique and total > parents:
+            raise Terminal(
+                f"Key {label} is unique, so there can be at most as many rows as parents",
+                value=f"{total} rows for {parents} parents",
+                advice="ask for fewer rows of the child or more of the parent",
+            )
+        if total > 0 and parents == 0:
+            raise Terminal(
+                f"Key {label} needs parents to refer to",
+                value=f"{total} rows but no parent",
+                advice="ask for at least one row of the parent table",
+            )
+        wanted = adjusted(self._quantiles(parents), total, 1 if self.unique else None)
+        rng = generator(seed, "degrees", label)
+        order = np.argsort(self._likely(features, code, rng), kind="stable")
+        degrees = np.zeros(parents, dtype=np.int64)
+        degrees[order] = wanted
+        return degrees
+
+    def _quantiles(self, parents: int) -> NDArray[np.int64]:
+        """The real degrees in order, stretched or thinned to so many parents."""
+        if not parents or not self.parents:
+            return np.zeros(parents, dtype=np.int64)
+        at = (np.arange(parents) + 0.5) / parents * self.parents
+        return self.values[np.minimum(np.searchsorted(np.cumsum(self.counts), at, side="right"), len(self.values) - 1)]
+
+    def _likely(self, features: NDArray[np.int32], code: NDArray[np.int32] | None, rng: np.random.Generator) -> Floats:
+        """A number for each parent that orders them as one draw from their distributions would; those whose code is
+        childless come first of all."""
+        parents = len(features)
+        childless = -1e9 * (code == 0) if code is not None else np.zeros(parents)
+        if len(self.by_code) and code is not None:
+            return childless + self.by_code[code] * (1 + 0.01 * rng.random(parents)) + 1e-6 * rng.random(parents)
+        if self.booster is None:
+            return childless + rng.random(parents)
+        chances = np.asarray(self.booster.predict(features.astype(np.float64)))
+        if chances.ndim == 1:
+            chances = np.stack([1 - chances, chances], axis=1)
+        cumulated = np.cumsum(chances, axis=1)
+        # systematic sampling: one point in each of equal parts of [0, 1), dealt out at random
+        points = (rng.permutation(parents) + rng.random(parents)) / max(parents, 1)
+        drawn = (cumulated < points[:, None] * cumulated[:, -1:]).sum(axis=1)
+        likely: Floats = childless + drawn + rng.random(parents)
+        return likely
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "lower": self.lower.tolist(),
+            "values": self.values.tolist(),
+            "counts": self.counts.tolist(),
+            "unique": self.unique,
+            "by_code": self.by_code.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any], booster: str | None) -> DegreeModel:
+        loaded = lightgbm.Booster(model_str=booster) if booster else None
+        lower, values, counts = (np.array(raw[k], dtype=np.int64) for k in ("lower", "values", "counts"))
+        return cls(lower, loaded, values, counts, raw["unique"], np.array(raw["by_code"]))
+
+
+def adjusted(degrees: NDArray[np.int64], total: int, most: int | None) -> NDArray[np.int64]:
+    """The sorted degrees changed as little as possible so that they sum to `total` and none exceeds `most`."""
+    have = int(degrees.sum())
+    if have == total:
+        return degrees
+    if most is not None or have == 0:
+        out = np.zeros(len(degrees), dtype=np.int64)
+        out += total // max(len(degrees), 1)
+        out[len(out) - total % max(len(degrees), 1) :] += 1
+        return out
+    # scale, rounding the running total: exact in sum, and nobody moves by more than one from his share
+    running = np.floor(np.cumsum(degrees * (total / have)) + 0.5).astype(np.int64)
+    running[-1] = total
+    return np.sort(np.diff(np.r_[0, running]))
+
+
+def _protected(degrees: NDArray[np.int64], entities: int) -> NDArray[np.int64]:
+    """Degrees in order, the highest of so many parents replaced by their mean: the sum stays."""
+    out = np.sort(degrees)
+    if entities > 1 and np.count_nonzero(out) > REFERENCE_TABLE:
+        top = int(out[-entities:].sum())
+        out[-entities:] = top // entities
+        out[len(out) - top % entities :] += 1
+    return out
+
+
+def _classes(degrees: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Lowest degree of each class: small counts by themselves, larger ones in geometric bins."""
+    exact = 8
+    edges = list(range(exact))
+    edge = exact
+    while edge <= degrees.max(initial=0) and len(edges) < MOST_CLASSES:
+        edges.append(edge)
+        edge = max(edge + 1, int(edge * 1.5))
+    present = np.unique(np.searchsorted(edges, degrees, side="right") - 1)
+    return np.array(edges, dtype=np.int64)[present]
+
+
+def _booster(features: NDArray[np.int32], classes: NDArray[np.int64], count: int, seed: int) -> lightgbm.Booster:
+    rounds = int(np.clip(TREES // (count if count > 2 else 1), 12, 60))
+    settings = {
+        "objective": "multiclass" if count > 2 else "binary",
+        "learning_rate": 0.15,
+        "num_leaves": 15,
+        "min_data_in_leaf": max(10, len(classes) // 2000),
+        "lambda_l2": 5.0,
+        "deterministic": True,
+        "force_row_wise": True,
+        "seed": seed % (1 << 31),
+        "verbose": -1,
+    }
+    if count > 2:
+        settings["num_class"] = count
+    return lightgbm.train(settings, lightgbm.Dataset(features.astype(np.float64), label=classes), num_boost_round=rounds)

@@ -1,0 +1,308 @@
+"""Learning a model from tables: structure first (summaries, degrees, links), then rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from synth_engine.config import Config
+from synth_engine.encode.base import EncodingSettings
+from synth_engine.encode.keys import KeyGenerator
+from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
+from synth_engine.model.network import NetworkShape, RowNetwork
+from synth_engine.model.preparation import PreparedTable, encode_table, modelled_columns, prepare
+from synth_engine.model.state import KeyModel, Model, TableModel, context_tokens
+from synth_engine.model.summaries import Summary, summarise, summarise_jointly
+from synth_engine.model.training import Examples, Schedule, train
+from synth_engine.progress import Listener, Progress, ignore
+from synth_engine.randomness import stream
+from synth_engine.schema import Schema
+
+
+@dataclass(frozen=True)
+class Size:
+    """What `training.size` stands for: widths of the networks, resolution of numbers, and how long to train."""
+
+    embedding: int
+    hidden: int
+    recurrent: int
+    bins: int
+    steps: int
+
+
+SIZES = {
+    "small": Size(8, 32, 64, 32, 600),
+    "medium": Size(16, 64, 128, 64, 1_500),
+    "large": Size(24, 128, 256, 100, 6_000),
+}
+
+ROWS_PER_CODE, MOST_COPIES = 150, 50
+"""Training rows that each first summary code should have, and how often a row is repeated at most to that end."""
+
+
+def learn(schema: Schema, tables: Mapping[str, pa.Table], config: Config, listener: Listener = ignore) -> Model:
+    """Train on whole tables, given by name; columns and keys as `schema` says.
+
+    Same schema, tables, configuration and seed give the same model on CPU, unless a time budget cuts training short.
+    """
+    return _Learner(schema, tables, config, listener).run()
+
+
+class _Learner:
+    def __init__(self, schema: Schema, tables: Mapping[str, pa.Table], config: Config, listener: Listener) -> None:
+        self.schema, self.config, self.listener = schema, config, listener
+        self.size = SIZES[config.training.size]
+        self.settings = EncodingSettings(config.privacy.rare_category_entities, config.privacy.extreme_value_entities, self.size.bins)
+        self.device = _device(config.training.device)
+        self.began = time.monotonic()
+        self.seed = config.seed
+        listener(Progress("train", None, 0, len(schema.tables), "tables prepared"))
+        self.prepared = prepare(schema, tables, self.seed)
+        self.model = Model(schema, {}, self.seed)
+        self.tokens: dict[str, NDArray[np.int32]] = {}
+        self.learned: dict[str, NDArray[np.bool_]] = {}
+        self.contexts: dict[str, NDArray[np.int32]] = {}
+
+    def run(self) -> Model:
+        for done, (name, one) in enumerate(self.prepared.items(), 1):
+            self._encode(name, one)
+            self.listener(Progress("train", name, done, len(self.prepared), "tables encoded"))
+        self._summarise()
+        for name, one in self.prepared.items():
+            self._contextualise(name, one)
+        for name, one in self.prepared.items():
+            self._degrees(name, one)
+        weights = {name: one.rows * max(self.tokens[name].shape[1], 1) for name, one in self.prepared.items()}
+        for name, one in self.prepared.items():
+            self._networks(name, one, weights)
+            weights[name] = 0
+        self.model.cut_short = any(t.cut_short for table in self.model.tables.values() for t in table.trainings.values())
+        return self.model
+
+    def _encode(self, name: str, one: PreparedTable) -> None:
+        encoder, self.tokens[name], self.learned[name] = encode_table(one, self.prepared, self.schema, self.settings, self.seed)
+        modelled = {c.name for c in modelled_columns(self.schema, one.table)} | {k.columns[0] for k in one.keys}
+        generators = {
+            c: KeyGenerator.fit(one.data[c], one.table.column(c).data_type, self.settings, stream(self.seed, "key", name, c))
+            for c in one.table.primary_key
+            if c not in modelled
+        }
+        self.model.tables[name] = TableModel(
+            name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, _followed_column(one)
+        )
+        for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):
+            kept[name] = np.zeros(one.rows, dtype=np.bool_)
+            kept[name][one.source_row] = marks
+
+    def _summarise(self) -> None:
+        """Add every key's child summary to its parent's tokens."""
+        found: dict[str, list[Summary]] = {name: [] for name in self.prepared}
+        fewest = self.config.privacy.rare_category_entities
+        for name, one in self.prepared.items():
+            for i, key in enumerate(one.keys):
+                parent = self.prepared[key.parent]
+                degrees = np.bincount(one.parents[i][one.parents[i] >= 0], minlength=parent.rows)
+                unique = (key.columns in one.table.unique or key.columns == one.table.primary_key) and int(degrees.max(initial=0)) <= 1
+                blank = DegreeModel.fit(degrees, np.zeros((len(degrees), 0), np.int32), None, unique, self.settings.extreme_entities, 0)
+                summary = None
+                if not one.deferred[i]:
+                    made = summarise(one, i, parent.rows, self.schema, self.seed, fewest)
+                    found[key.parent].append(made)
+                    summary = made.sizes
+                null_share = float((one.parents[i] < 0).mean()) if one.rows else 0.0
+                self.model.tables[name].keys.append(KeyModel(key, null_share, one.deferred[i], blank, summary))
+        for name, summaries in found.items():
+            hidden = [s.tokens for s in summaries]
+            if len(summaries) > 1:
+                joint, self.model.tables[name].joint_codes = summarise_jointly(summaries, self.seed, name, fewest)
+                hidden = [joint[:, None], *hidden]
+            if summaries and not self.prepared[name].live_keys and np.count_nonzero(hidden[0][:, 0]) <= REFERENCE_TABLE:
+                self.model.tables[name].hidden_rows = np.concatenate(hidden, axis=1)
+            self.tokens[name] = np.concatenate([*hidden, self.tokens[name]], axis=1)
+            known = np.ones((len(self.learned[name]), sum(h.shape[1] for h in hidden)), dtype=np.bool_)
+            self.learned[name] = np.concatenate([known, self.learned[name]], axis=1)
+
+    def _contextualise(self, name: str, one: PreparedTable) -> None:
+        parents = {i: one.parents[i] for i in one.live_keys}
+        self.contexts[name] = context_tokens(self.model, name, parents, self.tokens, self.contexts, one.rows)
+
+    def _degrees(self, name: str, one: PreparedTable) -> None:
+        """Learn each key's degrees from what is known of the parent: its row, its ancestors, degrees drawn before."""
+        for i, key in enumerate(one.keys):
+            parent = self.prepared[key.parent]
+            degrees = np.bincount(one.parents[i][one.parents[i] >= 0], minlength=parent.rows)
+            before = [
+                np.bincount(one.parents[j][one.parents[j] >= 0], minlength=parent.rows)
+                for j in range(i)
+                if one.keys[j].parent == key.parent
+            ]
+            features = degree_features(self.tokens[key.parent], self.contexts[key.parent], before)
+            kept = self.model.tables[name].keys[i]
+            code = own_code(self.model, name, i, self.tokens[key.parent])
+            kept.degrees = DegreeModel.fit(
+                degrees, features, code, kept.degrees.unique, self.settings.extreme_entities, stream(self.seed, "degrees", name, i)
+            )
+            self.listener(Progress("train", name, i + 1, len(one.keys), "degrees learned"))
+
+    def _networks(self, name: str, one: PreparedTable, weights: dict[str, int]) -> None:
+        table = self.model.tables[name]
+        deadline = self._deadline(weights[name] / max(sum(weights.values()), 1))
+        sequence = one.sequence if table.sequential else None
+        if table.reference_keys and one.rows:
+            tokens = link_tokens(self.model, name, {i: one.parents[i] for i in table.reference_keys}, self.tokens)
+            shape = self._shape(
+                link_sizes(self.model, name),
+                [c for c in range(len(table.reference_keys)) for _ in range(2)],
+                owner_sizes(self.model, name),
+                sequence,
+            )
+            context = self._owner_context(name, one)
+            examples = Examples(tokens, None, context, sequence, one.held_out)
+            table.link_network = self._train(name, "links", shape, examples, deadline)
+        if self.tokens[name].shape[1] and one.rows:
+            shape = self._shape(self.model.slot_sizes(name), self.model.slot_columns(name), self.model.context_sizes(name), sequence)
+            learned = None if self.learned[name].all() else self.learned[name]
+            positions = self.model.slot_positions(name), self.model.context_positions(name)
+            examples = Examples(self.tokens[name], learned, self.contexts[name], sequence, one.held_out, *positions)
+            if self.model.summaries_of(name) and sequence is None:
+                examples = _with_rare_parents(examples)
+            table.row_network = self._train(name, "rows", shape, examples, deadline)
+
+    def _owner_context(self, name: str, one: PreparedTable) -> NDArray[np.int32]:
+        owner = self.model.tables[name].owner
+        parents = np.full(one.rows, -1) if owner is None else one.parents[owner]
+        return owner_context(self.model, name, parents, self.tokens)
+
+    def _shape(self, slots: list[int], columns: list[int], context: list[int], sequence: NDArray[np.int64] | None) -> NetworkShape:
+        return NetworkShape(
+            tuple(slots), tuple(columns), tuple(context), sequence is not None, self.size.embedding, self.size.hidden, self.size.recurrent
+        )
+
+    def _train(self, name: str, part: str, shape: NetworkShape, examples: Examples, deadline: float | None) -> RowNetwork:
+        def report(epoch: int, epochs: int, loss: float, held_out: float, speed: float, left: float) -> None:
+            facts = {"loss": round(loss, 4), "held-out loss": round(held_out, 4), "rows/s": round(speed)}
+            self.listener(Progress("train", f"{name} {part}", epoch, epochs, "epoch", left, facts))
+
+        steps = self.size.steps if part == "rows" else self.size.steps // 2  # links are few tokens
+        schedule = Schedule(self.config.training.max_epochs, steps, deadline, stream(self.seed, "train", name, part) % (1 << 31))
+        network, result = train(shape, examples, schedule, self.device, report)
+        self.model.tables[name].trainings[part] = result
+        return network
+
+    def _deadline(self, share: float) -> float | None:
+        """When this table's training has to end: its share of what is left of the time budget."""
+        budget = self.config.training.time_budget_seconds
+        if budget is None:
+            return None
+        now = time.monotonic()
+        return now + max(budget - (now - self.began), 0.0) * share
+
+
+def _with_rare_parents(examples: Examples) -> Examples:
+    """The examples, with rows of a rare first summary code repeated: a hub that most children refer to must not go
+    unlearned because it is one row of thousands. The code itself is learned once only, so its share stays true."""
+    code = examples.tokens[:, 0]
+    training = np.flatnonzero(~examples.held_out)
+    count = np.bincount(code[training], minlength=int(code.max()) + 1)
+    copies = np.clip(ROWS_PER_CODE // np.maximum(count, 1), 1, MOST_COPIES) - 1
+    more = np.repeat(training, copies[code[training]])
+    if not len(more):
+        return examples
+    rows = np.r_[np.arange(len(code)), more]
+    learn = np.ones(examples.tokens.shape, np.bool_) if examples.learn is None else examples.learn
+    learn = learn[rows]
+    learn[len(code) :, 0] = False
+    return Examples(
+        examples.tokens[rows],
+        learn,
+        examples.context[rows],
+        None,
+        examples.held_out[rows],
+        examples.slot_positions,
+        examples.context_positions,
+    )
+
+
+def degree_features(tokens: NDArray[np.int32], context: NDArray[np.int32], before: list[NDArray[np.int64]]) -> NDArray[np.int32]:
+    """What a degree is conditioned on, shape (parents, features)."""
+    drawn = np.stack(before, axis=1).astype(np.int32) if before else np.zeros((len(tokens), 0), np.int32)
+    return np.concatenate([tokens, context[:, :32], drawn], axis=1)
+
+
+def link_sizes(model: Model, name: str) -> list[int]:
+    """Vocabulary sizes of the link tokens: for each reference the two codes of its parent, 0 is null."""
+    table = model.tables[name]
+    return [size for i in table.reference_keys for size in (table.keys[i].summary or (1, 1))]
+
+
+def summary_slots(model: Model, name: str, key: int) -> tuple[int, int]:
+    """Where a parent's tokens hold the summary of its children along a key of table `name`."""
+    parent = model.tables[name].keys[key].key.parent
+    at = [(child, i) for child, i, _ in model.summaries_of(parent)].index((name, key))
+    first = 2 * at + (model.tables[parent].joint_codes is not None)
+    return first, first + 1
+
+
+def own_code(model: Model, name: str, key: int, tokens: NDArray[np.int32]) -> NDArray[np.int32] | None:
+    """Each parent's first summary code along a key, or None where the key has none."""
+    if model.tables[name].keys[key].summary is None:
+        return None
+    return tokens[:, summary_slots(model, name, key)[0]]
+
+
+def link_tokens(
+    model: Model, name: str, parents: Mapping[int, NDArray[np.int64]], tokens: Mapping[str, NDArray[np.int32]]
+) -> NDArray[np.int32]:
+    """The codes of the parents a row refers to, shape (rows, 2 * references)."""
+    blocks = []
+    for i, at in parents.items():
+        source = tokens[model.tables[name].keys[i].key.parent][:, list(summary_slots(model, name, i))]
+        codes = source[np.maximum(at, 0)] if len(source) else np.zeros((len(at), 2), np.int32)
+        blocks.append(np.where((at >= 0)[:, None], codes, 0))
+    return np.concatenate(blocks, axis=1).astype(np.int32)
+
+
+def owner_sizes(model: Model, name: str) -> list[int]:
+    """Vocabulary sizes of the owner's tokens as context of the link network."""
+    owner = model.tables[name].owner
+    return [] if owner is None else [size + 1 for size in model.slot_sizes(model.tables[name].keys[owner].key.parent)]
+
+
+def owner_context(model: Model, name: str, parents: NDArray[np.int64], tokens: Mapping[str, NDArray[np.int32]]) -> NDArray[np.int32]:
+    """The owner's tokens for each row, 0 where there is no owner."""
+    owner = model.tables[name].owner
+    if owner is None:
+        return np.zeros((len(parents), 0), np.int32)
+    source = tokens[model.tables[name].keys[owner].key.parent]
+    gathered = source[np.maximum(parents, 0)] + 1 if len(source) else np.zeros((len(parents), source.shape[1]), np.int32)
+    gathered[parents < 0] = 0
+    return gathered.astype(np.int32)
+
+
+def _has_siblings(one: PreparedTable) -> bool:
+    return one.sequence is not None and bool((one.sequence[1:] == one.sequence[:-1]).any())
+
+
+def _followed_column(one: PreparedTable) -> str | None:
+    """The moment along which a numeric primary key rises in the source, if there is one."""
+    if one.order_column is None or len(one.table.primary_key) != 1 or one.rows < 20:
+        return None
+    key = one.data[one.table.primary_key[0]]
+    if not pa.types.is_integer(key.type):
+        return None
+    moment = one.moments[one.order_column]
+    known = np.isfinite(moment)
+    ranks = [np.argsort(np.argsort(v[known])) for v in (np.asarray(key.to_numpy(zero_copy_only=False)), moment)]
+    return one.order_column if known.sum() > 10 and np.corrcoef(ranks[0], ranks[1])[0, 1] > 0.9 else None
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)

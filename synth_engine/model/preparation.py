@@ -1,0 +1,365 @@
+"""From tables to training material: parents found, sequences formed, entities numbered, references chosen, columns encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from synth_engine.encode.base import EncodingSettings, Floats
+from synth_engine.encode.relative import Reference
+from synth_engine.encode.table import TableEncoder
+from synth_engine.encode.values import to_floats
+from synth_engine.model.coarse import coarse_codes
+from synth_engine.randomness import stream, uniforms
+from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
+from synth_engine.schema.types import MOMENT_TYPES, base_type
+
+LONGEST_SEQUENCE = 400
+"""Mean length (over rows) above which a key's rows are no sequence worth learning, unless they are a time series."""
+
+SHORT_SEQUENCE = 20
+"""Mean length (over rows) up to which a key's rows are a sequence even if siblings tell little."""
+
+REGULAR = 0.5
+"""Share of the steps of a time series that are the commonest one."""
+
+TELLING = 0.05
+"""Dependence between siblings (see `_sibling_dependence`) that makes a longer sequence worth learning."""
+
+SERIES_WINDOW = 8
+"""Rows of a series that are held out together: enough to be more than a copy of their neighbours, too few to take all
+of a day or season out of the training."""
+
+HELD_OUT = 0.1
+"""Share of the entities that decide about learning rate and stopping, and are the yardstick of privacy."""
+
+
+@dataclass
+class PreparedTable:
+    """A table ready to learn from. Rows are sorted so that those of one owner stand together in order.
+
+    `parents[i]` is the row number, in the prepared parent, that key `keys[i]` refers to (-1: none). `source_row` is
+    each row's place in the source. `entity` numbers the root row a row descends from. `alike` marks as many training
+    entities as are held out, chosen in the same way: what the held-out ones may fairly be compared with.
+    """
+
+    table: Table
+    data: dict[str, pa.Array]
+    keys: list[ForeignKey]
+    parents: list[NDArray[np.int64]]
+    deferred: list[bool]
+    owner: int | None
+    sequence: NDArray[np.int64] | None
+    source_row: NDArray[np.int64]
+    entity: NDArray[np.int64]
+    held_out: NDArray[np.bool_]
+    alike: NDArray[np.bool_]
+    coarse: dict[str, NDArray[np.int64]]
+    moments: dict[str, Floats]
+    order_column: str | None = None
+    references: dict[str, list[Reference]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return len(self.source_row)
+
+    @property
+    def live_keys(self) -> list[int]:
+        """Numbers of the keys whose parents are generated before this table."""
+        return [i for i, late in enumerate(self.deferred) if not late]
+
+    def reference_values(self, prepared: Mapping[str, PreparedTable]) -> dict[str, list[Floats]]:
+        """For each column told as steps, the value of each of its references in every row (NaN where missing)."""
+        return {name: [self._reference(name, r, prepared) for r in found] for name, found in self.references.items()}
+
+    def _reference(self, column: str, reference: Reference, prepared: Mapping[str, PreparedTable]) -> Floats:
+        if reference.source == "previous":
+            return previous_values(self.moments[column], self.sequence)
+        parent = prepared[self.keys[reference.key].parent]
+        return in_units_of(
+            take_or_nan(parent.moments[reference.column], self.parents[reference.key]),
+            parent.table.column(reference.column),
+            self.table.column(column),
+        )
+
+
+def in_units_of(values: Floats, source: Column, target: Column) -> Floats:
+    """Days turned into seconds or back, so that a reference can be subtracted."""
+    from_date, to_date = base_type(source.data_type) == "date", base_type(target.data_type) == "date"
+    if from_date == to_date:
+        return values
+    return values * 86_400.0 if from_date else np.floor(values / 86_400.0)
+
+
+def take_or_nan(values: Floats, rows: NDArray[np.int64]) -> Floats:
+    """`values[rows]`, NaN where the row is -1."""
+    if not len(values):
+        return np.full(len(rows), np.nan)
+    return np.where(rows >= 0, values[np.maximum(rows, 0)], np.nan)
+
+
+def previous_values(values: Floats, sequence: NDArray[np.int64] | None) -> Floats:
+    """The value of the row before in the same sequence, NaN at its start."""
+    if sequence is None or not len(values):
+        return np.full(len(values), np.nan)
+    before: Floats = np.r_[np.nan, values[:-1]]
+    before[np.r_[True, sequence[1:] != sequence[:-1]]] = np.nan
+    return before
+
+
+def usable_keys(schema: Schema, table: Table) -> list[ForeignKey]:
+    """The keys the engine generates: one column, to a table that is there."""
+    return [k for k in table.foreign_keys if len(k.columns) == 1 and k.parent in schema.tables]
+
+
+def modelled_columns(schema: Schema, table: Table) -> list[Column]:
+    """Columns whose values the row model writes: neither a generated key nor a surrogate primary key."""
+    keys = {k.columns[0] for k in usable_keys(schema, table)}
+    surrogate = set(table.primary_key) if len(table.primary_key) == 1 else set()
+    return [c for c in table.columns if c.name not in keys | surrogate]
+
+
+def prepare(schema: Schema, tables: Mapping[str, pa.Table], seed: int) -> dict[str, PreparedTable]:
+    """Prepare all tables, parents first; the result is in that order."""
+    deferred = schema.deferred_keys()
+    prepared: dict[str, PreparedTable] = {}
+    next_entity = 0
+    for name in schema.parents_first():
+        table = schema.tables[name]
+        data = {c.name: _one_chunk(tables[name].column(c.name)) for c in table.columns}
+        one = _prepare_table(schema, table, data, [(name, k) in deferred for k in usable_keys(schema, table)], prepared, next_entity, seed)
+        next_entity += one.rows
+        prepared[name] = one
+    for one in prepared.values():  # keys that close a cycle refer to tables that are prepared only now
+        for i, late in enumerate(one.deferred):
+            if late:
+                one.parents[i] = _find_parents(
+                    one.data[one.keys[i].columns[0]], prepared[one.keys[i].parent].data[one.keys[i].parent_columns[0]]
+                )
+    return prepared
+
+
+def _prepare_table(
+    schema: Schema,
+    table: Table,
+    data: dict[str, pa.Array],
+    late: list[bool],
+    prepared: Mapping[str, PreparedTable],
+    next_entity: int,
+    seed: int,
+) -> PreparedTable:
+    keys = usable_keys(schema, table)
+    rows = len(data[table.columns[0].name])
+    parents = [
+        np.full(rows, -1, dtype=np.int64) if is_late else _find_parents(data[k.columns[0]], prepared[k.parent].data[k.parent_columns[0]])
+        for k, is_late in zip(keys, late, strict=True)
+    ]
+    columns = modelled_columns(schema, table)
+    moments = {c.name: to_floats(data[c.name], c.data_type) for c in columns if _is_moment(c)}
+    coarse = {c.name: coarse_codes(data[c.name], c) for c in columns if c.kind is not Kind.TEXT}
+    order_column = _order_column(moments)
+    natural = _natural_order(table, data, moments.get(order_column) if order_column else None)
+    telling = {c: codes for c, codes in coarse.items() if c != order_column}  # rows sorted by a column agree in it, related or not
+    owner = _choose_owner(
+        [i for i, is_late in enumerate(late) if not is_late], parents, natural, telling, moments.get(order_column) if order_column else None
+    )
+    order, sequence = _in_sequence(natural, parents[owner]) if owner is not None else (np.arange(rows), None)
+    entity = next_entity + np.arange(rows)
+    inherits = owner is not None and _row_mean_length(parents[owner]) <= LONGEST_SEQUENCE
+    if owner is not None and inherits:
+        parent = prepared[keys[owner].parent]
+        owned = parents[owner] >= 0
+        entity[owned] = parent.entity[parents[owner][owned]]
+    if owner is not None:
+        taken = pa.array(order)
+        data = {name: column.take(taken) for name, column in data.items()}
+        parents = [p[order] for p in parents]
+        entity = entity[order]
+        coarse = {name: codes[order] for name, codes in coarse.items()}
+        moments = {name: values[order] for name, values in moments.items()}
+    chance = uniforms(stream(seed, "held out"), entity if inherits or owner is None else next_entity + _windows(sequence))
+    held_out, alike = chance < HELD_OUT, (chance >= HELD_OUT) & (chance < 2 * HELD_OUT)
+    one = PreparedTable(table, data, keys, parents, late, owner, sequence, order, entity, held_out, alike, coarse, moments, order_column)
+    one.references = _choose_references(one, prepared)
+    return one
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
+
+
+def _is_moment(column: Column) -> bool:
+    return base_type(column.data_type) in MOMENT_TYPES and column.kind in (Kind.DATE, Kind.TIMESTAMP)
+
+
+def _find_parents(child: pa.Array, parent: pa.Array) -> NDArray[np.int64]:
+    """Row number of the parent each child value refers to, -1 for null and for orphans."""
+    if child.type != parent.type:
+        child = child.cast(parent.type, safe=False)
+    found = pc.index_in(child, value_set=parent)
+    index = np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    index[child.is_null().to_numpy(zero_copy_only=False)] = -1
+    return index
+
+
+def _order_column(moments: Mapping[str, Floats]) -> str | None:
+    """The moment that orders siblings: the one most rows have, and of those the finest."""
+    best, best_score = None, 0.0
+    for name, values in moments.items():
+        known = values[np.isfinite(values)]
+        score = len(known) + len(np.unique(known)) / max(len(values), 1)
+        if len(known) >= 0.5 * len(values) and score > best_score:
+            best, best_score = name, score
+    return best
+
+
+def _natural_order(table: Table, data: Mapping[str, pa.Array], moment: Floats | None) -> NDArray[np.int64]:
+    """Rows by their moment, then by a numeric primary key, then as they came."""
+    keys: list[NDArray[np.float64]] = []
+    if len(table.primary_key) == 1 and base_type(table.column(table.primary_key[0]).data_type).startswith("int"):
+        keys.append(to_floats(data[table.primary_key[0]], table.column(table.primary_key[0]).data_type))
+    if moment is not None:
+        keys.append(moment)
+    rows = len(next(iter(data.values())))
+    return np.lexsort(keys) if keys else np.arange(rows)
+
+
+def _in_sequence(natural: NDArray[np.int64], parent: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Order that puts siblings together, and the sequence number of each row; rows without an owner stand alone at the end."""
+    owner = parent[natural].copy()
+    alone = owner < 0
+    owner[alone] = parent.max(initial=-1) + 1 + np.arange(alone.sum())
+    within = np.argsort(owner, kind="stable")
+    return natural[within], owner[within]
+
+
+def _choose_owner(
+    candidates: Sequence[int],
+    parents: Sequence[NDArray[np.int64]],
+    natural: NDArray[np.int64],
+    coarse: Mapping[str, NDArray[np.int64]],
+    moment: Floats | None,
+) -> int | None:
+    """The key along which neighbouring rows tell most about each other, or None where no key has such sequences.
+
+    Long sequences have to earn it: by what siblings tell, or by being a time series.
+    """
+    best, best_score = None, 0.0
+    for i in candidates:
+        if not (parents[i] >= 0).any():
+            continue
+        mean_length = _row_mean_length(parents[i])
+        series = mean_length > SHORT_SEQUENCE and _is_time_series(parents[i], moment)
+        told = _sibling_dependence(*_in_sequence(natural, parents[i]), parents[i], coarse)
+        if not series and (mean_length > LONGEST_SEQUENCE or (mean_length > SHORT_SEQUENCE and told < TELLING)):
+            continue
+        score = 1e-3 + told + series
+        if score > best_score:
+            best, best_score = i, score
+    return best
+
+
+def _row_mean_length(parent: NDArray[np.int64]) -> float:
+    """Mean over rows of how many rows their parent has."""
+    counts = np.bincount(parent[parent >= 0]).astype(np.float64)
+    return float((counts**2).sum() / counts.sum()) if counts.sum() else 0.0
+
+
+def _windows(sequence: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Number of the window each row of a long sequence stands in: a series has too few entities to hold some out."""
+    assert sequence is not None
+    starts = np.r_[True, sequence[1:] != sequence[:-1]]
+    index = np.arange(len(sequence)) - np.maximum.accumulate(np.where(starts, np.arange(len(sequence)), 0))
+    return np.cumsum(index % SERIES_WINDOW == 0) - 1
+
+
+def _is_time_series(parent: NDArray[np.int64], moment: Floats | None) -> bool:
+    """Whether a parent's rows are readings at mostly regular distances, no two at the same moment: then their order must
+    not break, however long it is. (Events of many entities rarely share a second either, but keep no beat.)"""
+    if moment is None or not np.isfinite(moment).all() or (parent < 0).any():
+        return False
+    order = np.lexsort((moment, parent))
+    step = np.diff(moment[order])[np.diff(parent[order]) == 0]
+    if not len(step) or (step <= 0).any():
+        return False
+    _, counts = np.unique(step, return_counts=True)
+    return bool(counts.max() >= REGULAR * len(step))
+
+
+def _sibling_dependence(
+    order: NDArray[np.int64], sequence: NDArray[np.int64], parent: NDArray[np.int64], coarse: Mapping[str, NDArray[np.int64]]
+) -> float:
+    """Total variation distance between neighbours' joint distribution and that of independent rows, less what chance
+    alone would show, averaged over columns, times the share of rows that have a neighbour."""
+    same = sequence[1:] == sequence[:-1]
+    pairs = int(same.sum())
+    if not pairs or not coarse:
+        return 0.0
+    gains = []
+    for codes in coarse.values():
+        size = int(codes.max()) + 1
+        first, second = codes[order][:-1][same], codes[order][1:][same]
+        joint = np.bincount(first * size + second, minlength=size * size) / pairs
+        share = (np.bincount(first, minlength=size) + np.bincount(second, minlength=size)) / (2 * pairs)
+        apart = np.outer(share, share).reshape(-1)
+        noise = 0.4 * float(np.sqrt(apart / pairs).sum())
+        gains.append(max(0.5 * float(np.abs(joint - apart).sum()) - noise, 0.0))
+    return float(np.mean(gains)) * pairs / len(parent)
+
+
+def _choose_references(one: PreparedTable, prepared: Mapping[str, PreparedTable]) -> dict[str, list[Reference]]:
+    """For every moment the references (parents' moments, the previous sibling) that are nearer to it than chance."""
+    chosen: dict[str, list[Reference]] = {}
+    for name, values in one.moments.items():
+        ranked: list[tuple[float, bool, Reference]] = []
+        candidates = [Reference("parent", i, c) for i in one.live_keys for c in prepared[one.keys[i].parent].moments]
+        if one.sequence is not None and name == one.order_column:
+            candidates.append(Reference("previous"))
+        for reference in candidates:
+            base = one._reference(name, reference, prepared)
+            spread = _relative_spread(values, base)
+            if spread is not None:
+                ranked.append((round(spread, 3), reference.source == "previous", reference))
+        if ranked:
+            chosen[name] = [reference for *_, reference in sorted(ranked, key=lambda item: item[:2])[:3]]
+    return chosen
+
+
+def _relative_spread(values: Floats, base: Floats) -> float | None:
+    """Spread of the steps relative to the values' own, or None where the reference is not worth using: rarely there,
+    neither close by nor always on one side."""
+    both = np.isfinite(values) & np.isfinite(base)
+    if both.sum() < 20 or both.sum() < 0.05 * len(values):
+        return None
+    step = values[both] - base[both]
+    own = _spread(values[both])
+    ratio = _spread(step) / own if own > 0 else 1.0
+    ordered = bool((step >= 0).all() or (step <= 0).all())
+    return ratio if ratio < 0.5 or (ordered and ratio < 1.5) else None
+
+
+def _spread(values: Floats) -> float:
+    low, first, third, high = np.quantile(values, [0.05, 0.25, 0.75, 0.95])
+    return float((high - low) + (third - first))
+
+
+def encode_table(
+    one: PreparedTable, prepared: Mapping[str, PreparedTable], schema: Schema, settings: EncodingSettings, seed: int
+) -> tuple[TableEncoder, NDArray[np.int32], NDArray[np.bool_]]:
+    """Fit the table's encoders and encode it: (encoder, tokens, which tokens to learn)."""
+    values = one.reference_values(prepared)
+    pairs = {name: list(zip(one.references[name], values[name], strict=True)) for name in one.references}
+    columns = modelled_columns(schema, one.table)
+    encoder = TableEncoder.fit(columns, one.data, pairs, one.entity, settings, stream(seed, "encode", one.table.name))
+    tokens, learn = encoder.encode(one.data, values)
+    return (
+        encoder,
+        (tokens if len(columns) else np.zeros((one.rows, 0), np.int32)),
+        (learn if len(columns) else np.zeros((one.rows, 0), np.bool_)),
+    )

@@ -1,0 +1,207 @@
+"""Drawing rows from a trained network, column by column and, in sequences, sibling by sibling.
+
+Rows are computed in blocks of fixed make-up, so that neither the batch in which they are written nor the number of
+workers can change a bit of them; each row has its own random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from synth_engine.encode.base import Draw, Floats
+from synth_engine.encode.relative import RelativeEncoder
+from synth_engine.model.network import WINDOW, RowNetwork, flushed_denormals, position_features
+from synth_engine.randomness import stream, uniforms
+
+BLOCK = 4096
+"""Rows, or sequences, that are computed together."""
+
+
+@dataclass
+class RelativeColumn:
+    """A column told as steps: its slots, its encoder, and for each stepper the reference of every row (`None` for the
+    previous sibling, which is known only while drawing). `values` is filled by sampling."""
+
+    name: str
+    slots: list[int]
+    encoder: RelativeEncoder
+    references: list[Floats | None]
+    values: Floats = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass
+class Request:
+    """What to draw: `rows` rows with their `context` tokens; `starts` and `lengths` of the sequences, or None for
+    independent rows; `stratify_first` spreads the first slot evenly over all rows instead of drawing it row by row;
+    `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn; `never_null` the
+    slots of which token 0 must not be drawn."""
+
+    rows: int
+    context: NDArray[np.int32]
+    starts: NDArray[np.int64] | None
+    lengths: NDArray[np.int64] | None
+    relative: Sequence[RelativeColumn]
+    seed: int
+    stratify_first: bool = False
+    given: NDArray[np.int32] | None = None
+    never_null: frozenset[int] = frozenset()
+
+
+Advance = Callable[[int, int], None]
+"""Called with (rows drawn, rows in all)."""
+
+
+def sample(network: RowNetwork, request: Request, device: torch.device, advance: Advance) -> NDArray[np.int32]:
+    """Tokens of all requested rows, shape (rows, slots); decoded values are left in `request.relative`."""
+    network = network.to(device).eval()
+    drawing = _Drawing(network, request, device)
+    with torch.no_grad(), flushed_denormals():
+        if request.starts is None or request.lengths is None:
+            for start in range(0, request.rows, BLOCK):
+                rows = np.arange(start, min(start + BLOCK, request.rows))
+                drawing.rows(rows, None, None, None)
+                advance(len(rows), request.rows)
+        else:
+            _sequences(drawing, request.starts, request.lengths, advance)
+    return drawing.tokens
+
+
+def _sequences(drawing: _Drawing, starts: NDArray[np.int64], lengths: NDArray[np.int64], advance: Advance) -> None:
+    """Longest sequences first, so that those of one block end at about the same time."""
+    order = np.argsort(-lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    network, device = drawing.network, drawing.device
+    for at in range(0, len(order), BLOCK):
+        chosen = order[at : at + BLOCK]
+        start, length = starts[chosen], lengths[chosen]
+        told = torch.zeros(len(chosen), network.shape.hidden, device=device)
+        state = torch.zeros(1, len(chosen), network.shape.recurrent, device=device)
+        for t in range(int(length[0])):
+            active = int(np.searchsorted(-length, -t, side="left"))  # lengths fall: the first `active` are longer than t
+            told, state = told[:active], state[:, :active]
+            state = torch.zeros_like(state) if t % WINDOW == 0 else state
+            output, state = network.recurrent(told[:, None], state.contiguous())
+            rows = start[:active] + t
+            position = torch.from_numpy(position_features(np.full(active, t), length[:active])).to(device)
+            embedded = drawing.rows(rows, (position, torch.cat([told, output[:, 0]], dim=1)), t, length[:active] - 1 - t)
+            told = network.row_vector(embedded)
+            advance(active, drawing.request.rows)
+
+
+class _Drawing:
+    """The tokens drawn so far, and how to draw the next rows."""
+
+    def __init__(self, network: RowNetwork, request: Request, device: torch.device) -> None:
+        self.network, self.request, self.device = network, request, device
+        slots = len(network.shape.slots)
+        self.tokens = np.zeros((request.rows, slots), dtype=np.int32)
+        self.keys = [stream(request.seed, "slot", slot) for slot in range(slots)]
+        self.first = _evenly(request.rows, self.keys[0]) if request.stratify_first else None
+        self.by_first_slot = {column.slots[0]: column for column in request.relative}
+        for column in request.relative:
+            column.values = np.full(request.rows, np.nan)
+        columns = network.shape.columns
+        self.visible = [[j for j in range(slots) if columns[j] < columns[i] or (columns[j] == columns[i] and j < i)] for i in range(slots)]
+
+    def rows(
+        self,
+        rows: NDArray[np.int64],
+        told: tuple[torch.Tensor, torch.Tensor] | None,
+        t: int | None,
+        later: NDArray[np.int64] | None,
+    ) -> torch.Tensor:
+        """Draw all slots of these rows; returns their embeddings (rows, slots, embedding). In sequences, `told` is what
+        the network knows of position and earlier siblings, `t` the place in the sequence, `later` the siblings to come."""
+        network = self.network
+        context = torch.from_numpy(self.request.context[rows].astype(np.int64)).to(self.device) if network.shape.context else None
+        position, history = told if told is not None else (None, None)
+        side = network.side_input(context, position, history)
+        tokens = torch.zeros(len(rows), len(network.shape.slots), dtype=torch.long, device=self.device)
+        embedded = torch.zeros(len(rows), len(network.shape.slots), network.shape.embedding, device=self.device)
+        slot = self._given(rows, tokens, embedded)
+        while slot < len(network.shape.slots):
+            column = self.by_first_slot.get(slot)
+            if column is None:
+                self._slot(slot, rows, tokens, embedded, side, None)
+                slot += 1
+            else:
+                self._relative(column, rows, t, later, tokens, embedded, side)
+                slot += len(column.slots)
+        self.tokens[rows] = tokens.cpu().numpy()
+        return embedded
+
+    def _slot(
+        self,
+        slot: int,
+        rows: NDArray[np.int64],
+        tokens: torch.Tensor,
+        embedded: torch.Tensor,
+        side: torch.Tensor | None,
+        allowed: NDArray[np.bool_] | None,
+    ) -> None:
+        logits = self.network.slot_logits(slot, self.visible[slot], embedded, side)
+        if slot in self.request.never_null:
+            logits[:, 0] = -1e9
+        if allowed is not None:
+            logits = logits.masked_fill(torch.from_numpy(~allowed).to(self.device), -1e9)
+        u = self.first[rows] if slot == 0 and self.first is not None else uniforms(self.keys[slot], rows)
+        cumulated = torch.softmax(logits.double(), dim=1).cumsum(dim=1)
+        drawn = (cumulated < torch.from_numpy(u).to(self.device)[:, None] * cumulated[:, -1:]).sum(dim=1)
+        self._put(slot, drawn.clamp(max=logits.shape[1] - 1), tokens, embedded)
+
+    def _given(self, rows: NDArray[np.int64], tokens: torch.Tensor, embedded: torch.Tensor) -> int:
+        """Put the tokens that are given; returns the first slot to draw."""
+        if self.request.given is None:
+            return 0
+        given = self.request.given[rows].astype(np.int64)
+        for slot in range(given.shape[1]):
+            self._put(slot, torch.from_numpy(given[:, slot].copy()).to(self.device), tokens, embedded)
+        return int(given.shape[1])
+
+    def _put(self, slot: int, drawn: torch.Tensor, tokens: torch.Tensor, embedded: torch.Tensor) -> None:
+        tokens[:, slot] = drawn
+        embedded[:, slot] = self.network.embed(drawn + self.network.offset[slot])
+
+    def _relative(
+        self,
+        column: RelativeColumn,
+        rows: NDArray[np.int64],
+        t: int | None,
+        later: NDArray[np.int64] | None,
+        tokens: torch.Tensor,
+        embedded: torch.Tensor,
+        side: torch.Tensor | None,
+    ) -> None:
+        """Draw the step, decode it, and fill in the slots that follow from the value."""
+        encoder = column.encoder
+        references = [self._reference(column, values, rows, t) for values in column.references]
+        which, base = encoder.choose(references)
+        first, *others = column.slots
+        self._slot(first, rows, tokens, embedded, side, encoder.allowed(which, base, later))
+        for slot in others:
+            self._slot(slot, rows, tokens, embedded, side, None)
+        drawn = tokens[:, column.slots].cpu().numpy().astype(np.int32)
+        key = stream(self.request.seed, "column", column.name)
+        draw = Draw(rows, self.request.rows, lambda lane: uniforms(key, rows, lane))
+        values = encoder.decode(drawn, which, base, draw, later)
+        values = encoder.not_before(values, references)
+        encoder.follow(drawn, which, values)
+        for place, slot in enumerate(column.slots):
+            self._put(slot, torch.from_numpy(drawn[:, place].astype(np.int64)).to(self.device), tokens, embedded)
+        column.values[rows] = values
+
+    def _reference(self, column: RelativeColumn, values: Floats | None, rows: NDArray[np.int64], t: int | None) -> Floats:
+        if values is not None:
+            return values[rows]
+        return column.values[rows - 1] if t else np.full(len(rows), np.nan)
+
+
+def _evenly(rows: int, key: int) -> Floats:
+    """One number in each of `rows` equal parts of [0, 1), in random order: shares come out exact, not approximate."""
+    order = np.random.default_rng(key).permutation(rows)
+    return (order + uniforms(key, np.arange(rows))) / max(rows, 1)

@@ -1,0 +1,168 @@
+"""What a trained model is: for each table its encoders, key formats, degrees, link and row networks, and nothing of a real row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_engine.encode.base import Floats
+from synth_engine.encode.keys import KeyGenerator
+from synth_engine.encode.relative import Reference
+from synth_engine.encode.table import TableEncoder
+from synth_engine.model.degrees import DegreeModel
+from synth_engine.model.network import RowNetwork
+from synth_engine.model.training import TrainingResult
+from synth_engine.schema import ForeignKey, Schema
+
+MOST_CONTEXT = 160
+"""Context tokens of a row; what lies further (ancestors of ancestors) is left out first."""
+
+
+@dataclass
+class KeyModel:
+    """One foreign key: its share of nulls, whether it is deferred (closes a cycle), its degrees, and the vocabulary
+    sizes of its parents' child summary."""
+
+    key: ForeignKey
+    null_share: float
+    deferred: bool
+    degrees: DegreeModel
+    summary: tuple[int, int] | None
+
+
+@dataclass
+class TableModel:
+    """Everything learned about one table. `joint_codes` is the vocabulary size of the joint summary of its children,
+    None where at most one key refers to it. `hidden_rows` are the hidden tokens of a reference table's rows: they are
+    dealt out as they are, so that every hub is there exactly once."""
+
+    name: str
+    rows: int
+    keys: list[KeyModel]
+    owner: int | None
+    sequential: bool
+    encoder: TableEncoder
+    references: dict[str, list[Reference]]
+    key_generators: dict[str, KeyGenerator]
+    keys_follow: str | None
+    row_network: RowNetwork | None = None
+    link_network: RowNetwork | None = None
+    joint_codes: int | None = None
+    hidden_rows: NDArray[np.int32] | None = None
+    trainings: dict[str, TrainingResult] = field(default_factory=dict)
+
+    @property
+    def live_keys(self) -> list[int]:
+        """Numbers of the keys whose parents are generated first."""
+        return [i for i, k in enumerate(self.keys) if not k.deferred]
+
+    @property
+    def reference_keys(self) -> list[int]:
+        """Live keys other than the owner: their parents are assigned by links."""
+        return [i for i in self.live_keys if i != self.owner]
+
+
+@dataclass
+class Model:
+    """A trained model of a whole schema. `held_out` marks the source rows of each table that were not learned from,
+    `alike` as many that were, chosen in the same way."""
+
+    schema: Schema
+    tables: dict[str, TableModel]
+    seed: int
+    held_out: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    alike: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    cut_short: bool = False
+
+    def summaries_of(self, table: str) -> list[tuple[str, int, tuple[int, int]]]:
+        """(child, key number, vocabulary sizes) of every summary that rows of `table` carry, in slot order."""
+        found = []
+        for child, model in self.tables.items():
+            for i, key in enumerate(model.keys):
+                if key.key.parent == table and key.summary is not None:
+                    found.append((child, i, key.summary))
+        return found
+
+    def hidden_sizes(self, table: str) -> list[int]:
+        """Vocabulary sizes of a row's hidden tokens: the joint summary of its children, then two codes a key."""
+        joint = self.tables[table].joint_codes
+        return ([] if joint is None else [joint]) + [size for *_, sizes in self.summaries_of(table) for size in sizes]
+
+    def slot_sizes(self, table: str) -> list[int]:
+        """Vocabulary sizes of a row's tokens: the hidden ones first, then the columns."""
+        return self.hidden_sizes(table) + self.tables[table].encoder.sizes
+
+    def slot_columns(self, table: str) -> list[int]:
+        """The column number of each of those slots."""
+        joint = 0 if self.tables[table].joint_codes is None else 1
+        summaries = len(self.summaries_of(table))
+        hidden = [0] * joint + [joint + i for i in range(summaries) for _ in range(2)]
+        return hidden + [joint + summaries + c for c in self.tables[table].encoder.column_of_slot]
+
+    def context_sizes(self, table: str) -> list[int]:
+        """Vocabulary sizes of a row's context: parents' tokens (0 is a missing parent), then what they know of theirs."""
+        parents = [self.tables[table].keys[i].key.parent for i in self.tables[table].live_keys]
+        own = [size + 1 for parent in parents for size in self.slot_sizes(parent)]
+        further = [size for parent in parents for size in self.context_sizes(parent)]
+        return (own + further)[:MOST_CONTEXT]
+
+    def slot_positions(self, table: str) -> list[Floats | None]:
+        """Natural order of the tokens of every slot; summary codes are numbered in order, 0 (childless) is outside."""
+        codes: list[Floats | None] = [np.r_[np.nan, np.linspace(0, 1, size - 1)] for size in self.hidden_sizes(table)]
+        return codes + self.tables[table].encoder.positions()
+
+    def context_positions(self, table: str) -> list[Floats | None]:
+        """The same for the context's tokens, which have one more in front: a missing parent."""
+        parents = [self.tables[table].keys[i].key.parent for i in self.tables[table].live_keys]
+        own = [None if p is None else np.r_[np.nan, p] for parent in parents for p in self.slot_positions(parent)]
+        return (own + [p for parent in parents for p in self.context_positions(parent)])[:MOST_CONTEXT]
+
+    def protections(self) -> dict[str, dict[str, list[str]]]:
+        """Table -> column -> what was protected in it."""
+        return {name: table.encoder.protections() for name, table in self.tables.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """Figures of the training, for the manifest."""
+        return {
+            name: {
+                "owner": table.keys[table.owner].key.label(name) if table.owner is not None else None,
+                "networks": {
+                    part: {
+                        "epochs": r.epochs,
+                        "training_loss": r.training_loss,
+                        "held_out_loss": r.held_out_loss,
+                        "rows_per_second": round(r.rows_per_second),
+                    }
+                    for part, r in table.trainings.items()
+                },
+            }
+            for name, table in self.tables.items()
+        }
+
+
+def context_tokens(
+    model: Model,
+    table: str,
+    parents: dict[int, NDArray[np.int64]],
+    tokens: dict[str, NDArray[np.int32]],
+    contexts: dict[str, NDArray[np.int32]],
+    rows: int,
+) -> NDArray[np.int32]:
+    """Context of every row, shape (rows, context tokens). `parents` maps each live key's number to row numbers."""
+    own: list[NDArray[np.int32]] = []
+    further: list[NDArray[np.int32]] = []
+    for i in model.tables[table].live_keys:
+        name, at = model.tables[table].keys[i].key.parent, parents[i]
+        missing = at < 0
+        for source, shift, out in ((tokens[name], 1, own), (contexts[name], 0, further)):
+            if not len(source):
+                out.append(np.zeros((rows, source.shape[1]), np.int32))
+                continue
+            gathered = source[np.maximum(at, 0)] + shift
+            gathered[missing] = 0
+            out.append(gathered)
+    blocks = own + further
+    return np.concatenate(blocks, axis=1)[:, :MOST_CONTEXT].astype(np.int32) if blocks else np.zeros((rows, 0), np.int32)

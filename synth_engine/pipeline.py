@@ -1,0 +1,333 @@
+"""The product on one page: reflect -> extract -> train -> generate -> load -> validate -> publish -> report.
+
+Each step is a function of the settings and of what the steps before it left in the workspace. It writes its files,
+then its manifest; a step whose manifest is there, was made with the same settings and read the manifests that are
+there now is not done again. Heavy libraries are imported by the step that needs them.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from synth_engine.config import Config
+from synth_engine.errors import ConfigurationError, SchemaMismatch, ValidationFailed
+from synth_engine.progress import Listener, Progress, ignore
+from synth_engine.schema import Schema
+from synth_engine.schema.checks import check_settings
+from synth_engine.schema.files import SchemaFile, apply_schema_file, read_schema_file
+from synth_engine.schema.kinds import refine_kinds
+from synth_engine.workspace import FileEntry, Manifest, Workspace, versions
+
+if TYPE_CHECKING:
+    from synth_engine.warehouse.base import Warehouse
+
+
+def run(config: Config, workspace: Workspace, source: Warehouse, target: Warehouse, listener: Listener = ignore) -> dict[str, Manifest]:
+    """All steps in order; an interrupted run goes on at the step that did not finish."""
+    reflected = reflect(config, workspace, source)
+    check_target(config, workspace, target)
+    return {
+        "reflect": reflected,
+        "extract": extract(config, workspace, source, listener),
+        "train": train(config, workspace, listener),
+        "generate": generate(config, workspace, listener),
+        "load": load(config, workspace, target, listener),
+        "validate": validate(config, workspace, target),
+        "publish": publish(config, workspace, target),
+        "report": report(config, workspace),
+    }
+
+
+def check_target(config: Config, workspace: Workspace, target: Warehouse) -> None:
+    """Refuse, right after reflect and before any work is done, a target that is the source or holds somebody else's tables."""
+    source = workspace.require("reflect").facts["source"]
+    target.check_target(
+        config.target_schema,
+        _schema(workspace),
+        source=(source["location"], source["schema"]),
+        replace_foreign_tables=config.publication.replace_foreign_tables,
+    )
+
+
+def reflect(config: Config, workspace: Workspace, source: Warehouse) -> Manifest:
+    """Find tables, columns, kinds and keys; check the settings against them.
+
+    Always looks at the source anew: raises `SchemaMismatch` if the workspace was made for another schema.
+    """
+    step = _Step("reflect", config, workspace, (), {"source": source.location}, ("source_schema", "schema_file", "tables", "columns"))
+    schema, written = _reflected(config, source), SchemaFile(path="")
+    if config.schema_file:
+        written = read_schema_file(config.schema_file)
+        schema = apply_schema_file(schema, written)
+    schema = check_settings(schema, config)
+    schema = refine_kinds(
+        schema,
+        _statistics(schema, config, source),
+        written.written_kinds | {(t, c) for t, found in config.columns.items() for c, s in found.items() if s.kind},
+    )
+    before = workspace.manifest("reflect")
+    if before is not None and before.fingerprint != schema.fingerprint() and workspace.manifest("extract") is not None:
+        raise SchemaMismatch(
+            "A workspace belongs to one schema",
+            value=f"{workspace.uri} was made for fingerprint {before.fingerprint[:12]}, the source has {schema.fingerprint()[:12]}",
+            advice="use a new workspace: the source's tables, types or keys have changed, or the settings name another source",
+        )
+    content = schema.to_dict()
+    if (
+        before is not None
+        and before.config_hash == step.config_hash
+        and workspace.exists(workspace.schema)
+        and workspace.read_json(workspace.schema) == content
+    ):
+        return before
+    workspace.write_json(workspace.schema, content)
+    notes = {name: list(table.notes) for name, table in schema.tables.items() if table.notes}
+    # two workspaces may bear the same name on two machines; their staging areas must not
+    facts = {"tables": len(schema.tables), "notes": notes, "workspace_id": uuid.uuid4().hex}
+    return step.finish([workspace.describe(workspace.schema)], facts, schema.fingerprint())
+
+
+def extract(config: Config, workspace: Workspace, source: Warehouse, listener: Listener = ignore) -> Manifest:
+    """Copy all tables as they were at one point in time into Parquet; find and treat rows that break the source's keys.
+
+    Raises `SourceDataError` with counts if there are any and the policy is to fail.
+    """
+    step = _Step("extract", config, workspace, ("reflect",), {"source": source.location}, ("policy", "privacy"))
+    if (done := step.current()) is not None:
+        return done
+    from synth_engine.quality.profile import profile
+    from synth_engine.snapshot import mend_keys, read_batches, write_table
+
+    schema = _schema(workspace)
+    with source.snapshot(config.source_schema) as snapshot:
+        for number, (name, table) in enumerate(schema.tables.items(), 1):
+            _, rows = write_table(workspace, workspace.snapshot(name), table, snapshot.read(table))
+            listener(Progress("extract", name, number, len(schema.tables), "tables", facts={"rows": rows}))
+        identifier = snapshot.identifier
+    faults = mend_keys(workspace, schema, config.policy)
+    batches = {name: partial(read_batches, workspace, workspace.snapshot(name)) for name in schema.tables}
+    workspace.write_json(workspace.profile, profile(schema, batches, config.privacy, seed=config.seed).to_dict())
+    files = [entry for name in schema.tables for entry in _table_files(workspace, workspace.snapshot(name))]
+    rows_of = {name: _rows(files, workspace.snapshot(name)) for name in schema.tables}
+    facts = {"rows": rows_of, "snapshot": identifier, "key_faults": [str(fault) for fault in faults]}
+    return step.finish([*files, workspace.describe(workspace.profile)], facts)
+
+
+def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> Manifest:
+    """Learn the snapshot."""
+    step = _Step("train", config, workspace, ("reflect", "extract"), {}, ("training", "privacy", "seed"))
+    if (done := step.current()) is not None:
+        return done
+    from synth_engine.model.artefacts import write_model
+    from synth_engine.model.learning import learn
+    from synth_engine.snapshot import read_table
+
+    workspace.verify(workspace.require("extract"))
+    schema = _schema(workspace)
+    tables = {name: read_table(workspace, workspace.snapshot(name), table) for name, table in schema.tables.items()}
+    model = learn(schema, tables, config, listener)
+    workspace.clear(workspace.model)
+    write_model(model, workspace)
+    facts = {"tables": model.facts(), "protected": model.protections(), "reproducible": not model.cut_short}
+    return step.finish(workspace.describe_folder(workspace.model), facts)
+
+
+def generate(config: Config, workspace: Workspace, listener: Listener = ignore) -> Manifest:
+    """Write synthetic tables as Parquet, all of one schema: keys join by construction."""
+    step = _Step("generate", config, workspace, ("train",), {}, ("rows", "seed"))
+    if (done := step.current()) is not None:
+        return done
+    from synth_engine.model.artefacts import read_model
+    from synth_engine.model.generation import Generation
+    from synth_engine.snapshot import write_table
+
+    trained = workspace.require("train")
+    workspace.verify(trained)
+    model = read_model(workspace)
+    _same_fingerprint(model.schema, _schema(workspace))
+    generation = Generation(model, config.rows, config.seed, listener=listener).run()
+    files: list[FileEntry] = []
+    for name in model.tables:
+        written, _ = write_table(
+            workspace, workspace.synthetic(name), model.schema.tables[name], generation.batches(name, config.generation_batch_rows)
+        )
+        files += written
+    return step.finish(files, {"rows": {name: _rows(files, workspace.synthetic(name)) for name in model.tables}})
+
+
+def load(config: Config, workspace: Workspace, target: Warehouse, listener: Listener = ignore) -> Manifest:
+    """Write the synthetic tables into a staging area beside the target.
+
+    Until they are published this is done anew each time: nothing tells whether the staging area is still there.
+    """
+    # the bounds of the validation count: publishing takes the staging area away, and other bounds need it again
+    step = _Step("load", config, workspace, ("generate",), {"target": target.location}, ("target_schema", "validation"))
+    if (done := step.current()) is not None and _is_published(config, workspace, target, done):
+        return done
+    from synth_engine.snapshot import read_batches
+
+    workspace.verify(workspace.require("generate"))
+    schema, staging = _schema(workspace), _staging(config, workspace)
+    target.create_staging(staging, schema)
+    rows = {}
+    for number, name in enumerate(schema.parents_first(), 1):
+        rows[name] = target.load(staging, schema.tables[name], read_batches(workspace, workspace.synthetic(name)))
+        listener(Progress("load", name, number, len(schema.tables), "tables", facts={"rows": rows[name]}))
+    return step.finish([], {"rows": rows, "staging": staging})
+
+
+def validate(config: Config, workspace: Workspace, target: Warehouse) -> Manifest:
+    """Check the staged tables with Great Expectations. Raises `ValidationFailed` naming table, expectation and count."""
+    step = _Step("validate", config, workspace, ("extract", "load"), {"target": target.location}, ("validation",))
+    if (done := step.current()) is not None:
+        return done
+    from synth_engine.quality.profile import Profile
+    from synth_engine.quality.validation import validate_staged
+
+    schema, staging = _schema(workspace), workspace.require("load").facts["staging"]
+    known = Profile.from_dict(workspace.read_json(workspace.profile))
+    rows = workspace.require("generate").facts["rows"]
+    workspace.clear(workspace.validation)
+    # Great Expectations writes to local disks only; a workspace may be a bucket
+    with TemporaryDirectory() as docs:
+        with target.validation_engine(staging) as engine:
+            outcome = validate_staged(engine, staging, schema, known, rows, config.validation, docs)
+        for file in sorted(path for path in Path(docs).rglob("*") if path.is_file()):
+            workspace.write_bytes(f"{workspace.validation}/{file.relative_to(docs).as_posix()}", file.read_bytes())
+    if not outcome.passed:
+        raise ValidationFailed(
+            "The staged tables must meet every expectation before they are published",
+            value="; ".join(str(failure) for failure in outcome.failures),
+            advice=f"the target was left as it was; look at the tables in {staging}, at {workspace.validation}, or set validation bounds",
+        )
+    return step.finish(workspace.describe_folder(workspace.validation), outcome.to_dict())
+
+
+def publish(config: Config, workspace: Workspace, target: Warehouse) -> Manifest:
+    """Make the staged tables the target's, all at once."""
+    step = _publication(config, workspace, target)
+    if (done := step.current()) is not None:
+        return done
+    check_target(config, workspace, target)
+    schema, settings = _schema(workspace), config.publication
+    target.publish(
+        workspace.require("load").facts["staging"],
+        config.target_schema,
+        schema,
+        replace_foreign_tables=settings.replace_foreign_tables,
+        lock_timeout_seconds=settings.lock_timeout_seconds,
+    )
+    return step.finish([], {"tables": len(schema.tables)})
+
+
+def report(config: Config, workspace: Workspace) -> Manifest:
+    """Score the synthetic tables against the snapshot and write one self-contained page."""
+    step = _Step("report", config, workspace, ("extract", "train", "generate", "validate"), {}, ())
+    if (done := step.current()) is not None:
+        return done
+    from synth_engine.assessment import assess
+
+    facts = assess(workspace, _schema(workspace), config.seed)
+    return step.finish([workspace.describe(workspace.report), workspace.describe(workspace.scores)], facts)
+
+
+# -- shared by the steps -----------------------------------------------------------------------------------------------
+
+
+class _Step:
+    """What makes a step current: the settings it depends on, and the manifests it read."""
+
+    def __init__(
+        self, name: str, config: Config, workspace: Workspace, inputs: Iterable[str], places: dict[str, str], fields: tuple[str, ...]
+    ) -> None:
+        self.name, self.config, self.workspace, self.places = name, config, workspace, places
+        self.inputs = {step: workspace.require(step).digest() for step in inputs}
+        self.config_hash = config.digest(places, *fields)
+        self.began = time.monotonic()
+
+    def current(self) -> Manifest | None:
+        """The manifest of an earlier run of this very step, if nothing it depends on has changed since."""
+        found = self.workspace.manifest(self.name)
+        same = found is not None and found.config_hash == self.config_hash and found.inputs == self.inputs
+        return found if same else None
+
+    def finish(self, files: Iterable[FileEntry], facts: dict[str, Any], fingerprint: str | None = None) -> Manifest:
+        """Write the manifest: the step has happened."""
+        places = {name: {"location": place, "schema": getattr(self.config, f"{name}_schema")} for name, place in self.places.items()}
+        return self.workspace.finish(
+            Manifest(
+                step=self.name,
+                config_hash=self.config_hash,
+                fingerprint=fingerprint or _schema(self.workspace).fingerprint(),
+                seed=self.config.seed,
+                inputs=self.inputs,
+                files=tuple(files),
+                facts={**facts, **places, "seconds": round(time.monotonic() - self.began, 2)},
+                versions=versions(),
+            )
+        )
+
+
+def _schema(workspace: Workspace) -> Schema:
+    workspace.require("reflect")
+    return Schema.from_dict(workspace.read_json(workspace.schema))
+
+
+def _reflected(config: Config, source: Warehouse) -> Schema:
+    schema = source.reflect(config.source_schema, None)
+    if not schema.tables:
+        raise ConfigurationError(
+            [
+                f"The source schema must hold tables. Found: none in {config.source_schema or 'the default schema'} "
+                f"of {source.location}. Next step: set source_schema"
+            ]
+        )
+    return schema
+
+
+def _statistics(schema: Schema, config: Config, source: Warehouse) -> dict[str, Any]:
+    from synth_engine.statistics import column_statistics
+
+    with source.snapshot(config.source_schema) as snapshot:
+        return {name: column_statistics(table, snapshot.read(table)) for name, table in schema.tables.items()}
+
+
+def _same_fingerprint(trained: Schema, present: Schema) -> None:
+    if trained.fingerprint() != present.fingerprint():
+        raise SchemaMismatch(
+            "A model serves the schema it was trained on", value="the workspace's schema has another fingerprint", advice="run train again"
+        )
+
+
+def _table_files(workspace: Workspace, folder: str) -> list[FileEntry]:
+    from synth_engine.snapshot import part_rows
+
+    return [workspace.describe(path, part_rows(workspace, path)) for path in workspace.parts(folder)]
+
+
+def _rows(files: Iterable[FileEntry], folder: str) -> int:
+    return sum(entry.rows or 0 for entry in files if entry.path.startswith(folder + "/"))
+
+
+def _publication(config: Config, workspace: Workspace, target: Warehouse) -> _Step:
+    return _Step("publish", config, workspace, ("reflect", "validate"), {"target": target.location}, ("publication", "target_schema"))
+
+
+def _is_published(config: Config, workspace: Workspace, target: Warehouse, loaded: Manifest) -> bool:
+    """Whether the staging area that `loaded` tells of was validated and published, so that it is needed no more."""
+    validated = workspace.manifest("validate")
+    if validated is None or validated.inputs["load"] != loaded.digest():
+        return False
+    return _publication(config, workspace, target).current() is not None
+
+
+def _staging(config: Config, workspace: Workspace) -> str:
+    from synth_engine.warehouse.base import staging_name
+
+    return staging_name(config.target_schema, workspace.require("reflect").facts["workspace_id"])

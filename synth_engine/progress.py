@@ -1,0 +1,34 @@
+"""How long steps tell a person where they are. A callback, so that a log, a terminal or a scheduler can show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One sign of life: `done` of `total` `unit`s of `step` on `table`; `facts` such as loss or rows per second."""
+
+    step: str
+    table: str | None
+    done: float
+    total: float
+    unit: str
+    seconds_left: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = [self.step, self.table or "", f"{self.unit} {self.done:g}/{self.total:g}"]
+        parts += [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in self.facts.items()]
+        if self.seconds_left is not None:
+            parts.append(f"{self.seconds_left:.0f} s left")
+        return "  ".join(part for part in parts if part)
+
+
+Listener = Callable[[Progress], None]
+
+
+def ignore(_: Progress) -> None:
+    """The listener of those who want silence."""

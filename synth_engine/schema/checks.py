@@ -1,0 +1,74 @@
+"""The settings against the schema they are for: every name must be there, every kind must fit its type."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from synth_engine.config import Config
+from synth_engine.errors import ConfigurationError
+from synth_engine.schema.model import Kind, Schema, Table
+from synth_engine.schema.types import TYPES_OF_KIND, base_type
+
+
+def check_settings(schema: Schema, config: Config) -> Schema:
+    """The schema of the tables that the settings select, with the kinds that they name.
+
+    Raises `ConfigurationError` with all faults: unknown tables and columns, negative row counts, unknown kinds, and
+    kinds that cannot be read from a column's type.
+    """
+    faults = []
+    if config.tables:
+        faults += [_unknown("tables", f"table as {name!r}", name, schema.tables) for name in config.tables if name not in schema.tables]
+        schema = schema if faults else schema.select(config.tables)
+    faults += [_unknown(f"rows.{name}", "table", name, schema.tables) for name in config.rows if name not in schema.tables]
+    faults += [
+        f"rows.{name}: a table cannot have {rows} rows. Next step: ask for 0 or more" for name, rows in config.rows.items() if rows < 0
+    ]
+    tables = dict(schema.tables)
+    for name, columns in config.columns.items():
+        if name not in tables:
+            faults.append(_unknown(f"columns.{name}", "table", name, tables))
+            continue
+        for column, settings in columns.items():
+            path = f"columns.{name}.{column}"
+            if column not in tables[name].column_names:
+                faults.append(_unknown(path, f"column in table {name!r}", column, tables[name].column_names))
+            elif settings.kind is not None and settings.kind not in list(Kind):
+                faults.append(f"{path}.kind: there is no kind {settings.kind!r}. Next step: use one of {', '.join(Kind)}")
+            elif settings.kind is not None:
+                changed = tuple(replace(c, kind=Kind(settings.kind)) if c.name == column else c for c in tables[name].columns)
+                tables[name] = replace(tables[name], columns=changed)
+    faults += _pointing_nowhere(tables) if not faults else []
+    faults += _misfits(tables.values()) if not faults else []
+    if faults:
+        raise ConfigurationError(faults)
+    return Schema(tables)
+
+
+def _pointing_nowhere(tables: Mapping[str, Table]) -> list[str]:
+    return [
+        f"tables.{name}.foreign_keys: {key.label(name)} must point at columns that are there. Next step: correct or remove the key"
+        for name, table in tables.items()
+        for key in table.foreign_keys
+        if key.parent not in tables
+        or not set(key.columns) <= set(table.column_names)
+        or not set(key.parent_columns) <= set(tables[key.parent].column_names)
+    ]
+
+
+def _misfits(tables: Iterable[Table]) -> list[str]:
+    return [
+        f"columns.{table.name}.{c.name}: kind {c.kind} cannot be read from type {c.data_type}. "
+        "Next step: name another kind, or change the column's type"
+        for table in tables
+        for c in table.columns
+        if c.kind in TYPES_OF_KIND and base_type(c.data_type) not in TYPES_OF_KIND[c.kind]
+    ]
+
+
+def _unknown(path: str, what: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {near[0]!r}" if near else f"name one of {', '.join(map(repr, list(known)[:8]))}"
+    return f"{path}: there is no such {what}. Next step: {hint}"

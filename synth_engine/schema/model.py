@@ -1,0 +1,251 @@
+"""The nouns of a relational schema: `Schema`, `Table`, `Column`, `ForeignKey`, `Kind`.
+
+Plain immutable values without behaviour of a warehouse or a model: everything else in the engine reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What a column means, which decides how it is encoded (not how the warehouse stores it)."""
+
+    IDENTIFIER = "identifier"
+    CATEGORY = "category"
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIME = "time"
+    TIMESTAMP = "timestamp"
+    TEXT = "text"
+    JSON = "json"
+    BINARY = "binary"
+    GEO = "geo"
+    OTHER = "other"
+
+
+class Provenance(StrEnum):
+    """Where a fact about the schema comes from, strongest first."""
+
+    DECLARED = "declared"
+    CONTRACT = "contract"
+    DBT_TEST = "dbt test"
+    USER = "user"
+    INFERRED = "inferred"
+
+
+MODELLED_KINDS = frozenset(
+    {
+        Kind.IDENTIFIER,
+        Kind.CATEGORY,
+        Kind.INTEGER,
+        Kind.DECIMAL,
+        Kind.BOOLEAN,
+        Kind.DATE,
+        Kind.TIME,
+        Kind.TIMESTAMP,
+        Kind.TEXT,
+    }
+)
+"""Kinds the engine learns. A column of any other kind is written as null, and reflection says so."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, what it means (`kind`) and how it is stored.
+
+    `data_type` is one of the neutral type names of `schema.types`; `native_type` is the warehouse's own spelling,
+    kept so that a twin in the same kind of warehouse gets the same type.
+    """
+
+    name: str
+    kind: Kind
+    data_type: str
+    nullable: bool = True
+    native_type: str | None = None
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """`columns` of the child refer to `parent_columns` of table `parent`, pairwise."""
+
+    columns: tuple[str, ...]
+    parent: str
+    parent_columns: tuple[str, ...]
+    provenance: Provenance = Provenance.DECLARED
+
+    def label(self, child: str) -> str:
+        """Readable and unique name of the key: `child.column->parent`."""
+        return f"{child}.{'+'.join(self.columns)}->{self.parent}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its keys. `notes` says in plain words what of it can not be kept, and what happens instead."""
+
+    name: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    unique: tuple[tuple[str, ...], ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def column(self, name: str) -> Column:
+        """The column of that name; `KeyError` if there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def key_columns(self) -> frozenset[str]:
+        """Columns that belong to the primary key or to a foreign key: their values carry no statistics."""
+        return frozenset(self.primary_key).union(*(fk.columns for fk in self.foreign_keys))
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Tables by name, in the order they were found."""
+
+    tables: Mapping[str, Table] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tables: Iterable[Table]) -> Schema:
+        return cls({table.name: table for table in tables})
+
+    def fingerprint(self) -> str:
+        """sha256 over names, types, nullability and keys: equal for equal schemas, whatever obtained them.
+
+        Order of tables and of keys does not matter, order of columns does. Kinds are left out: a user may change
+        the kind of a column without changing the schema of the warehouse.
+        """
+        facts = {
+            name: {
+                "columns": [[c.name, c.data_type, c.nullable] for c in table.columns],
+                "primary_key": list(table.primary_key),
+                "unique": sorted(list(u) for u in table.unique),
+                "foreign_keys": sorted([list(k.columns), k.parent, list(k.parent_columns)] for k in table.foreign_keys),
+            }
+            for name, table in self.tables.items()
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def parents_first(self) -> list[str]:
+        """Table names such that every parent stands before its children; keys that close a cycle are ignored.
+
+        Ties keep the order of the schema, so the result is deterministic.
+        """
+        deferred = self.deferred_keys()
+        waiting = {
+            name: {k.parent for k in table.foreign_keys if k.parent in self.tables and (name, k) not in deferred}
+            for name, table in self.tables.items()
+        }
+        order: list[str] = []
+        while waiting:
+            ready = [name for name, parents in waiting.items() if not parents & waiting.keys()]
+            order += ready
+            for name in ready:
+                del waiting[name]
+        return order
+
+    def deferred_keys(self) -> frozenset[tuple[str, ForeignKey]]:
+        """`(child, key)` pairs that close a cycle (self-references included), found by depth-first search."""
+        deferred: set[tuple[str, ForeignKey]] = set()
+        done: set[str] = set()
+        path: list[str] = []
+
+        def visit(name: str) -> None:
+            path.append(name)
+            for key in self.tables[name].foreign_keys:
+                if key.parent in path:
+                    deferred.add((name, key))
+                elif key.parent in self.tables and key.parent not in done:
+                    visit(key.parent)
+            path.pop()
+            done.add(name)
+
+        for name in self.tables:
+            if name not in done:
+                visit(name)
+        return frozenset(deferred)
+
+    def children_of(self, parent: str) -> list[tuple[str, ForeignKey]]:
+        """`(child, key)` of every foreign key that refers to `parent`, in schema order."""
+        return [(name, key) for name, table in self.tables.items() for key in table.foreign_keys if key.parent == parent]
+
+    def select(self, names: Iterable[str]) -> Schema:
+        """The schema of only these tables; foreign keys to tables left out are dropped and noted."""
+        wanted = set(names)
+        chosen = []
+        for name, table in self.tables.items():
+            if name not in wanted:
+                continue
+            kept = tuple(k for k in table.foreign_keys if k.parent in wanted)
+            lost = tuple(
+                f"key {k.label(name)} is dropped because table {k.parent!r} is not selected"
+                for k in table.foreign_keys
+                if k.parent not in wanted
+            )
+            chosen.append(replace(table, foreign_keys=kept, notes=table.notes + lost))
+        return Schema.of(chosen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, the inverse of `from_dict`."""
+        return {
+            "tables": [
+                {
+                    "name": t.name,
+                    "columns": [
+                        {
+                            "name": c.name,
+                            "kind": c.kind.value,
+                            "data_type": c.data_type,
+                            "nullable": c.nullable,
+                            "native_type": c.native_type,
+                        }
+                        for c in t.columns
+                    ],
+                    "primary_key": list(t.primary_key),
+                    "unique": [list(u) for u in t.unique],
+                    "foreign_keys": [
+                        {
+                            "columns": list(k.columns),
+                            "parent": k.parent,
+                            "parent_columns": list(k.parent_columns),
+                            "provenance": k.provenance.value,
+                        }
+                        for k in t.foreign_keys
+                    ],
+                    "notes": list(t.notes),
+                }
+                for t in self.tables.values()
+            ]
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Schema:
+        return cls.of(
+            Table(
+                name=t["name"],
+                columns=tuple(Column(c["name"], Kind(c["kind"]), c["data_type"], c["nullable"], c["native_type"]) for c in t["columns"]),
+                primary_key=tuple(t["primary_key"]),
+                unique=tuple(tuple(u) for u in t["unique"]),
+                foreign_keys=tuple(
+                    ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]))
+                    for k in t["foreign_keys"]
+                ),
+                notes=tuple(t["notes"]),
+            )
+            for t in raw["tables"]
+        )

@@ -1,0 +1,227 @@
+"""Tables as Parquet parts in a workspace: written and read as streams, and the source's keys put to the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from synth_engine.config import Policy
+from synth_engine.errors import SourceDataError
+from synth_engine.schema import ForeignKey, Schema, Table
+from synth_engine.schema.types import to_arrow
+from synth_engine.workspace import FileEntry, Workspace
+
+ROW_GROUP = 65_536
+PART_ROWS = 16 * ROW_GROUP
+"""Rows of one Parquet part. Parts and row groups are cut at fixed rows, so that bytes do not depend on batches."""
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """The Arrow schema in which a table is kept."""
+    return pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in table.columns])
+
+
+def write_table(workspace: Workspace, folder: str, table: Table, batches: Iterable[pa.RecordBatch]) -> tuple[list[FileEntry], int]:
+    """Stream batches into the parts of a folder: (files, rows). What an interrupted attempt left there is removed."""
+    workspace.clear(folder)
+    schema, files, total = arrow_schema(table), [], 0
+    groups = _row_groups(batches, schema)
+    for part in range(10**5):
+        path, rows = workspace.part(folder, part), 0
+        with workspace.open(path, "wb") as stream, pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer:
+            while rows < PART_ROWS and (group := next(groups, None)) is not None:
+                writer.write_table(group, row_group_size=ROW_GROUP)
+                rows += group.num_rows
+        if rows == 0 and part > 0:
+            workspace.clear(path)
+            break
+        files.append(workspace.describe(path, rows))
+        total += rows
+        if rows < PART_ROWS:
+            break
+    return files, total
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The batches re-cut into tables of ROW_GROUP rows, the last one smaller."""
+    held, rows = [], 0
+    for batch in batches:
+        held.append(pa.Table.from_batches([batch]).select(schema.names).cast(schema))
+        rows += batch.num_rows
+        while rows >= ROW_GROUP:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, ROW_GROUP)
+            held, rows = [whole.slice(ROW_GROUP)], rows - ROW_GROUP
+    if rows:
+        yield pa.concat_tables(held).combine_chunks()
+
+
+def part_rows(workspace: Workspace, path: str) -> int:
+    """Rows of one part, from its footer."""
+    with workspace.open(path) as stream:
+        return int(pq.ParquetFile(stream).metadata.num_rows)
+
+
+def read_batches(workspace: Workspace, folder: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Stream the parts of a folder in order."""
+    for path in workspace.parts(folder):
+        with workspace.open(path) as stream:
+            yield from pq.ParquetFile(stream).iter_batches(batch_size=ROW_GROUP, columns=columns)
+
+
+def read_table(workspace: Workspace, folder: str, table: Table, columns: list[str] | None = None) -> pa.Table:
+    """A whole table, or some of its columns."""
+    schema = arrow_schema(table)
+    if columns is not None:
+        schema = pa.schema([schema.field(name) for name in columns])
+    return pa.Table.from_batches(list(read_batches(workspace, folder, columns)), schema=schema)
+
+
+# -- keys of the source -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KeyFault:
+    """A key the source breaks: `kind` is `duplicates`, `nulls` or `orphans`, in so many `rows`."""
+
+    table: str
+    kind: str
+    key: str
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.rows} {self.kind} in {self.key}"
+
+
+def mend_keys(workspace: Workspace, schema: Schema, policy: Policy) -> list[KeyFault]:
+    """Find rows that break a primary, unique or foreign key, and treat them as the policy says, in the snapshot.
+
+    Returns the faults found; rows that refer to a row left out count as orphans. Raises `SourceDataError` that lists all
+    faults if the policy is to fail.
+    """
+    faults: list[KeyFault] = []
+    kept = {name: _identified(workspace, table, faults) for name, table in schema.tables.items()}
+    orphans = _find_orphans(workspace, schema, policy, kept)
+    faults += [KeyFault(name, "orphans", key.label(name), int(rows.sum())) for (name, key), rows in orphans.items()]
+    _refuse([f for f in faults if (policy.orphans if f.kind == "orphans" else policy.duplicate_keys) == "fail"])
+    emptied: dict[str, dict[str, NDArray[np.bool_]]] = {}
+    for (name, key), rows in orphans.items():
+        if _is_emptied(policy, schema.tables[name], key):
+            columns = emptied.setdefault(name, {})
+            columns.update({c: columns.get(c, False) | rows for c in key.columns})
+    for name, keep in kept.items():
+        if not keep.all() or name in emptied:
+            _rewrite(workspace, schema.tables[name], keep, emptied.get(name, {}))
+    return faults
+
+
+def _identified(workspace: Workspace, table: Table, faults: list[KeyFault]) -> NDArray[np.bool_]:
+    """Which rows have a primary key, and are the first with it and with each unique key; adds the faults of the others."""
+    uniques = [u for u in (table.primary_key, *table.unique) if u]
+    broken = [("nulls", table.primary_key)] if table.primary_key else []
+    keep = np.ones(_count_rows(workspace, table), dtype=np.bool_)
+    for kind, columns in [*(("duplicates", u) for u in uniques), *broken]:
+        data = read_table(workspace, workspace.snapshot(table.name), table, list(columns))
+        rows = _repeated(data, columns) if kind == "duplicates" else _any_null(data, columns)
+        if rows.any():
+            faults.append(KeyFault(table.name, kind, f"({', '.join(columns)})", int(rows.sum())))
+        keep &= ~rows
+    return keep
+
+
+def _find_orphans(
+    workspace: Workspace, schema: Schema, policy: Policy, kept: dict[str, NDArray[np.bool_]]
+) -> dict[tuple[str, ForeignKey], NDArray[np.bool_]]:
+    """The rows that each key leaves without a parent; takes those that are to be left out from `kept`, in place.
+
+    Parents come before children, so one pass does, but where keys form a cycle: there it goes on until nothing changes.
+    """
+    found: dict[tuple[str, ForeignKey], NDArray[np.bool_]] = {}
+    cycles, changed = bool(schema.deferred_keys()), True
+    while changed:
+        changed = False
+        for name in schema.parents_first():
+            table = schema.tables[name]
+            for key in (k for k in table.foreign_keys if k.parent in schema.tables):
+                data = read_table(workspace, workspace.snapshot(name), table, list(key.columns))
+                rows = _orphans(workspace, schema, data, key, kept) & kept[name] & ~found.get((name, key), np.False_)
+                if rows.any():
+                    found[name, key] = found.get((name, key), np.False_) | rows
+                    if not _is_emptied(policy, table, key):
+                        kept[name] = kept[name] & ~rows
+                        changed = cycles
+    return found
+
+
+def _is_emptied(policy: Policy, table: Table, key: ForeignKey) -> bool:
+    """Whether an orphan's key becomes null; otherwise its row is left out."""
+    return policy.orphans == "null" and all(table.column(c).nullable for c in key.columns)
+
+
+def _count_rows(workspace: Workspace, table: Table) -> int:
+    return sum(part_rows(workspace, path) for path in workspace.parts(workspace.snapshot(table.name)))
+
+
+def _refuse(faults: list[KeyFault]) -> None:
+    if faults:
+        raise SourceDataError(
+            "The source must keep its own keys, or the policy must say what to do",
+            value="; ".join(map(str, faults)),
+            advice="mend the source, or set policy.duplicate_keys: drop and policy.orphans: drop (or null, for nullable keys)",
+        )
+
+
+def _any_null(data: pa.Table, columns: tuple[str, ...]) -> NDArray[np.bool_]:
+    out = np.zeros(data.num_rows, dtype=np.bool_)
+    for column in columns:
+        out |= data[column].is_null().to_numpy()
+    return out
+
+
+def _repeated(data: pa.Table, columns: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Rows whose key an earlier row has; a key with a null in it repeats nothing."""
+    if not data.num_rows:
+        return np.zeros(0, dtype=np.bool_)
+    codes = np.stack([_codes(data[c]) for c in columns])
+    _, first = np.unique(codes, axis=1, return_index=True)
+    again = np.ones(data.num_rows, dtype=np.bool_)
+    again[first] = False
+    return again & ~_any_null(data, columns)
+
+
+def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    encoded = column.combine_chunks()
+    encoded = pa.concat_arrays(encoded.chunks) if isinstance(encoded, pa.ChunkedArray) else encoded
+    return np.asarray(pc.fill_null(encoded.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _orphans(
+    workspace: Workspace, schema: Schema, data: pa.Table, key: ForeignKey, kept: dict[str, NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
+    """Rows without a null in the key whose parent is not there (any more)."""
+    parent = read_table(workspace, workspace.snapshot(key.parent), schema.tables[key.parent], list(dict.fromkeys(key.parent_columns)))
+    parent = parent.filter(pa.array(kept[key.parent]))
+    child_side = [data[c].cast(parent[p].type, safe=False) for c, p in zip(key.columns, key.parent_columns, strict=True)]
+    if len(child_side) == 1:
+        found = pc.is_in(child_side[0], value_set=parent[key.parent_columns[0]].combine_chunks()).to_numpy()
+        return ~np.asarray(found, dtype=np.bool_) & ~_any_null(data, key.columns)
+    both = [_codes(pa.chunked_array([*c.chunks, *parent[p].chunks])) for c, p in zip(child_side, key.parent_columns, strict=True)]
+    _, code = np.unique(np.stack(both), axis=1, return_inverse=True)
+    code = code.reshape(-1)
+    return ~np.isin(code[: data.num_rows], code[data.num_rows :]) & ~_any_null(data, key.columns)
+
+
+def _rewrite(workspace: Workspace, table: Table, keep: NDArray[np.bool_], emptied: dict[str, NDArray[np.bool_]]) -> None:
+    """Write the snapshot of a table anew without the rows not kept and with the emptied keys."""
+    data = read_table(workspace, workspace.snapshot(table.name), table)
+    for column, broken in emptied.items():
+        place = data.column_names.index(column)
+        values = pc.if_else(pa.array(broken), pa.scalar(None, data.schema.field(column).type), data[column])
+        data = data.set_column(place, data.schema.field(column), values)
+    write_table(workspace, workspace.snapshot(table.name), table, data.filter(pa.array(keep)).to_batches())

@@ -1,0 +1,216 @@
+"""The workspace: the folder or bucket prefix that holds one run, and the only module that spells its paths.
+
+    real/        schema.json, snapshot/<table>/part-*.parquet, model/…      must never leave
+    synthetic/   tables/<table>/part-*.parquet, validation/, report/         what may leave
+    manifests/   <step>.json                                                  written last, atomically
+
+A step is done when its manifest is there, was made with the same settings and read the manifests that are there
+now. Files are trusted only after their sha256 was compared with the manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import IO, Any
+from urllib.parse import quote
+
+import fsspec
+
+from synth_engine.errors import CorruptArtefact, Terminal
+
+STEPS = ("reflect", "extract", "train", "generate", "load", "validate", "publish", "report")
+"""The steps of a run in order; also the names of their manifests."""
+
+VERSIONED = ("airflow-provider-synth", "torch", "lightgbm", "pyarrow", "numpy", "pandas")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of a step: path relative to the workspace, sha256 in hex, size in bytes, rows if it is a table part."""
+
+    path: str
+    sha256: str
+    size: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished step left. `inputs` maps the steps it read to the digests of their manifests; `facts` holds
+    the step's own small JSON results (counts, figures, seconds), never a value of a real row."""
+
+    step: str
+    config_hash: str
+    fingerprint: str
+    seed: int
+    inputs: dict[str, str] = field(default_factory=dict)
+    files: tuple[FileEntry, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        raw = json.loads(text)
+        raw["files"] = tuple(FileEntry(**entry) for entry in raw["files"])
+        return cls(**raw)
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+class Workspace:
+    """One run's folder, on a local disk or any store fsspec knows (`s3://…`, `gs://…`, `memory://…`)."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self._fs, self._root = fsspec.core.url_to_fs(self.uri)
+
+    # -- paths, relative to the root -----------------------------------------------------------------------------
+
+    schema = "real/schema.json"
+    profile = "real/profile.json"
+    model = "real/model"
+    validation = "synthetic/validation"
+    report = "synthetic/report/index.html"
+    scores = "synthetic/report/scores.json"
+
+    @staticmethod
+    def snapshot(table: str) -> str:
+        return f"real/snapshot/{_safe(table)}"
+
+    @staticmethod
+    def synthetic(table: str) -> str:
+        return f"synthetic/tables/{_safe(table)}"
+
+    @staticmethod
+    def held_out(table: str) -> str:
+        return f"real/model/held-out/{_safe(table)}.parquet"
+
+    @staticmethod
+    def part(folder: str, index: int) -> str:
+        return f"{folder}/part-{index:05d}.parquet"
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def full(self, path: str) -> str:
+        """The path as the underlying file system spells it."""
+        return f"{self._root}/{path}"
+
+    def exists(self, path: str) -> bool:
+        return bool(self._fs.exists(self.full(path)))
+
+    def parts(self, folder: str) -> list[str]:
+        """The Parquet parts of a table folder, in order, relative to the root."""
+        if not self.exists(folder):
+            return []
+        names = sorted(str(p).rsplit("/", 1)[-1] for p in self._fs.ls(self.full(folder), detail=False))
+        return [f"{folder}/{name}" for name in names if name.endswith(".parquet")]
+
+    @contextlib.contextmanager
+    def open(self, path: str, mode: str = "rb") -> Iterator[IO[Any]]:
+        """Open a file for reading, or for writing in a folder that is made if need be."""
+        if "w" in mode:
+            self._fs.makedirs(self.full(path).rsplit("/", 1)[0], exist_ok=True)
+        with self._fs.open(self.full(path), mode) as stream:
+            yield stream
+
+    def read_bytes(self, path: str) -> bytes:
+        with self.open(path) as stream:
+            return bytes(stream.read())
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        with self.open(path, "wb") as stream:
+            stream.write(content)
+
+    def read_json(self, path: str) -> Any:
+        return json.loads(self.read_bytes(path))
+
+    def write_json(self, path: str, content: Any) -> None:
+        self.write_bytes(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+
+    def clear(self, path: str) -> None:
+        """Remove a file or folder if it is there: what an interrupted attempt left."""
+        if self.exists(path):
+            self._fs.rm(self.full(path), recursive=True)
+
+    def describe(self, path: str, rows: int | None = None) -> FileEntry:
+        """Hash a file for the manifest."""
+        digest, size = hashlib.sha256(), 0
+        with self.open(path) as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+                size += len(chunk)
+        return FileEntry(path, digest.hexdigest(), size, rows)
+
+    def describe_folder(self, folder: str) -> tuple[FileEntry, ...]:
+        """Hash every file below a folder, in path order."""
+        root = self.full("")
+        found = sorted(str(p) for p in self._fs.find(self.full(folder)))
+        return tuple(self.describe(p[p.index(root) + len(root) :]) for p in found)
+
+    # -- manifests ---------------------------------------------------------------------------------------------------
+
+    def manifest_path(self, step: str) -> str:
+        return f"manifests/{step}.json"
+
+    def manifest(self, step: str) -> Manifest | None:
+        """The manifest of a step, or None if the step has not finished."""
+        path = self.manifest_path(step)
+        return Manifest.from_json(self.read_bytes(path).decode()) if self.exists(path) else None
+
+    def require(self, step: str) -> Manifest:
+        """The manifest of a step that must have finished. Raises `Terminal` if it has not."""
+        found = self.manifest(step)
+        if found is None:
+            raise Terminal(
+                f"Step {step!r} must have finished in this workspace",
+                value=f"no manifest of it in {self.uri}",
+                advice=f"run {step!r} first",
+            )
+        return found
+
+    def verify(self, manifest: Manifest) -> None:
+        """Compare every file of a manifest with its sha256. Raises `CorruptArtefact` naming the first that differs."""
+        for entry in manifest.files:
+            if not self.exists(entry.path):
+                raise CorruptArtefact(
+                    f"Step {manifest.step!r} left a file that must be there",
+                    value=f"{entry.path} is missing",
+                    advice=f"remove manifests/{manifest.step}.json and run the step again",
+                )
+            if self.describe(entry.path).sha256 != entry.sha256:
+                raise CorruptArtefact(
+                    f"A file must be the one step {manifest.step!r} wrote",
+                    value=f"{entry.path} has another sha256 than its manifest",
+                    advice=f"restore the file, or remove manifests/{manifest.step}.json and run the step again",
+                )
+
+    def finish(self, manifest: Manifest) -> Manifest:
+        """Write the manifest, aside and then renamed into place: from here on the step has happened."""
+        final = self.full(self.manifest_path(manifest.step))
+        self.write_bytes(self.manifest_path(manifest.step) + ".tmp", manifest.to_json().encode())
+        self._fs.mv(final + ".tmp", final)
+        return manifest
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the result."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _safe(table: str) -> str:
+    """A file name for any table name."""
+    return quote(table, safe=" -_").replace(".", "%2E") or "%00"
