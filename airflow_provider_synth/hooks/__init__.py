@@ -1,0 +1,1 @@
+"""Hooks: how a connection of Airflow becomes a warehouse of the engine."""
