@@ -1,0 +1,148 @@
+"""Moments: dates and times of day by themselves, or as steps from another moment whose order never breaks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synth_engine.encode.base import EncodingSettings
+from synth_engine.encode.moment import DAY, MomentEncoder, unit_of
+from synth_engine.encode.number import protected_bounds
+from synth_engine.encode.relative import ABSOLUTE, FIRST_STEP, NULL, Reference, RelativeEncoder
+from synth_engine.encode.values import from_floats, to_floats
+from tests.encode.subjects import draw_of
+
+fully = settings(max_examples=80, deadline=None, derandomize=True)
+FAR = 60 * 365
+"""Days, some of them before 1970."""
+
+days = st.lists(st.integers(-FAR, FAR), min_size=1, max_size=150)
+steps = st.lists(st.tuples(st.integers(-FAR, FAR), st.none() | st.integers(0, 4000), st.booleans()), min_size=1, max_size=150)
+data_types = st.sampled_from(["date", "timestamp", "timestamptz"])
+
+
+def moments(day: np.ndarray, data_type: str, seed: int = 0) -> np.ndarray:
+    """Days as the floats of the type, timestamps with a time of day."""
+    unit = unit_of(data_type)
+    second = np.random.default_rng(seed).integers(0, 86_400, len(day)) if unit > 1 else 0
+    return day * unit + second
+
+
+@fully
+@given(days, data_types)
+def test_a_moment_comes_out_on_a_day_that_is_at_most_a_weekday_outside_of_the_protected_range(values, data_type):
+    column = from_floats(moments(np.array(values), data_type), data_type)
+    entity = np.arange(len(column))
+    encoder = MomentEncoder.fit(column, data_type, entity, EncodingSettings())
+    out = encoder.decode(encoder.encode(column), draw_of(entity, len(entity)))
+    day = np.floor(to_floats(out, data_type) / unit_of(data_type))
+    low, high = protected_bounds(np.array(values, dtype=np.float64), entity, 5)
+    assert out.null_count == 0
+    assert day.min() >= np.floor(low) - 3
+    assert day.max() <= np.ceil(high) + 3
+
+
+def test_whole_hours_stay_whole_and_working_days_stay_working_days():
+    rng = np.random.default_rng(0)
+    day = rng.integers(0, 1500, 6000)
+    working = day[(day + 3) % 7 < 5]  # day 0 was a Thursday
+    column = from_floats(working * DAY + rng.integers(8, 18, len(working)) * 3600, "timestamp")
+    encoder = MomentEncoder.fit(column, "timestamp", np.arange(len(working)), EncodingSettings())
+    out = to_floats(encoder.decode(encoder.encode(column), draw_of(np.arange(len(working)), len(working))), "timestamp")
+    assert not np.any(out % 3600)
+    assert set(np.unique(out % DAY // 3600)) == set(range(8, 18))
+    assert ((np.floor(out / DAY) + 3) % 7 < 5).all()
+
+
+def test_dates_without_time_of_day_have_no_slots_for_it():
+    column = from_floats(np.arange(700) * DAY, "timestamp")
+    assert len(MomentEncoder.fit(column, "timestamp", np.arange(700), EncodingSettings()).slots) == 2
+
+
+@fully
+@given(steps, data_types, st.integers(0, 5))
+def test_what_never_was_before_its_reference_never_comes_out_before_it(rows, data_type, seed):
+    """Whatever the tokens are, and whatever reference values generation meets."""
+    unit = unit_of(data_type)
+    base = moments(np.array([day for day, _, _ in rows]), data_type, seed)
+    step = np.array([np.nan if s is None else s for _, s, _ in rows], dtype=np.float64)
+    values = base + step * unit
+    known = np.where([gone for *_, gone in rows], np.nan, base)
+    entity = np.arange(len(rows))
+    encoder = RelativeEncoder.fit(values, [(Reference("parent", 0, "began"), known)], entity, EncodingSettings(), unit, data_type)
+    assert all(s.never_before for s in encoder.steppers if s.coder.size)
+
+    rng = np.random.default_rng(seed)
+    met = np.where(rng.random(300) < 0.1, np.nan, moments(rng.integers(-2 * FAR, 2 * FAR, 300), data_type, seed))
+    which, start = encoder.choose([met])
+    tokens = np.stack([rng.integers(0, size, 300) for size in encoder.slots], axis=1).astype(np.int32)
+    tokens[:, 0] = [rng.choice(np.flatnonzero(allowed)) for allowed in encoder.allowed(which, start)]
+    out = encoder.decode(tokens, which, start, draw_of(np.arange(300), 300))
+    stepped = tokens[:, 0] >= FIRST_STEP
+    assert (out[stepped] >= start[stepped]).all()
+    written, reference = to_floats(from_floats(out, data_type), data_type), to_floats(from_floats(start, data_type), data_type)
+    assert (written[stepped] >= reference[stepped]).all()
+    assert np.isnan(out[tokens[:, 0] == NULL]).all()
+
+
+@fully
+@given(steps, data_types)
+def test_rows_without_a_reference_are_absolute_and_all_others_are_steps(rows, data_type):
+    unit = unit_of(data_type)
+    base = np.array([np.nan if gone else float(day) * unit for day, _, gone in rows])
+    values = np.array([np.nan if s is None else (day + s) * unit for day, s, _ in rows], dtype=np.float64)
+    encoder = RelativeEncoder.fit(values, [(Reference("previous"), base)], np.arange(len(rows)), EncodingSettings(), unit, data_type)
+    tokens, learn = encoder.encode(values, [base])
+    first = tokens[:, 0]
+    missing = np.isnan(values)
+    assert (first[missing] == NULL).all()
+    assert (first[~missing & np.isnan(base)] == ABSOLUTE).all()
+    assert (first[~missing & np.isfinite(base)] >= FIRST_STEP).all()
+    assert learn[:, 0].all()
+    assert not learn[missing, 1:].any()
+    which, start = encoder.choose([base])
+    allowed = encoder.allowed(which, start)
+    assert allowed.any(axis=1).all()
+
+
+def test_the_first_reference_that_is_there_is_the_one_that_counts():
+    values = np.arange(100.0) + 500
+    first, second = np.where(np.arange(100) < 50, values - 1, np.nan), values - 10
+    references = [(Reference("previous"), first), (Reference("parent", 0, "began"), second)]
+    encoder = RelativeEncoder.fit(values, references, np.arange(100), EncodingSettings(), 1.0, "date")
+    which, base = encoder.choose([first, second])
+    assert which.tolist() == [0] * 50 + [1] * 50
+    assert (values - base).tolist() == [1.0] * 50 + [10.0] * 50
+    tokens, _ = encoder.encode(values, [first, second])
+    out = encoder.decode(tokens, which, base, draw_of(np.arange(100), 100))
+    assert (out == np.clip(values, 502, 597)).all()  # the means of the outermost entities
+
+
+def test_slots_that_follow_from_a_step_are_filled_in_from_its_value():
+    values = np.arange(200.0) * 3 + 100
+    base = values - np.arange(200) % 5
+    encoder = RelativeEncoder.fit(values, [(Reference("previous"), base)], np.arange(200), EncodingSettings(), 1.0, "date")
+    tokens, learn = encoder.encode(values, [base])
+    blank = tokens.copy()
+    blank[:, 1:] = 0
+    which, _ = encoder.choose([base])
+    encoder.follow(blank, which, values)
+    assert (blank == tokens).all()
+    assert not learn[:, 1:].any()
+
+
+@pytest.mark.parametrize("data_type", ["date", "timestamp"])
+def test_a_long_walk_of_steps_stays_within_the_range_of_the_column(data_type):
+    unit = unit_of(data_type)
+    values = np.sort(moments(np.random.default_rng(0).integers(0, 1000, 500), data_type))
+    base = np.r_[np.nan, values[:-1]]
+    encoder = RelativeEncoder.fit(values, [(Reference("previous"), base)], np.arange(500), EncodingSettings(), unit, data_type)
+    at = values[:1]
+    for row in range(1500):
+        which, start = encoder.choose([at])
+        tokens = np.array([[np.flatnonzero(encoder.allowed(which, start)[0])[-1], *[0] * (len(encoder.slots) - 1)]], dtype=np.int32)
+        at = encoder.decode(tokens, which, start, draw_of(np.array([row]), 1500))
+    _, last = encoder.absolute.days.bounds()
+    assert np.floor(at[0] / unit) <= last

@@ -1,0 +1,123 @@
+"""Degrees: exact in their sum, childless parents kept, quotas of unique keys respected."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synth_engine.errors import Terminal
+from synth_engine.model.degrees import DegreeModel, adjusted
+
+fully = settings(max_examples=80, deadline=None, derandomize=True)
+small = st.lists(st.integers(0, 40), min_size=1, max_size=120)
+
+
+def blank(parents: int) -> np.ndarray:
+    return np.zeros((parents, 0), np.int32)
+
+
+def fit(degrees: np.ndarray, unique: bool = False, features: np.ndarray | None = None) -> DegreeModel:
+    return DegreeModel.fit(degrees, blank(len(degrees)) if features is None else features, None, unique, 5, 1)
+
+
+@fully
+@given(small, st.integers(1, 200), st.integers(0, 3000))
+def test_degrees_sum_exactly_to_the_rows_asked_for(degrees, parents, total):
+    drawn = fit(np.array(degrees)).draw(blank(parents), None, total, 3, "child.parent_id->parent")
+    assert len(drawn) == parents
+    assert drawn.sum() == total
+    assert (drawn >= 0).all()
+
+
+@fully
+@given(small, st.integers(0, 5000), st.none() | st.just(1))
+def test_adjusted_degrees_sum_to_the_total_and_nobody_exceeds_the_most(degrees, total, most):
+    degrees = np.sort(np.minimum(degrees, 10**9 if most is None else most))
+    total = total if most is None else min(total, len(degrees) * most)
+    out = adjusted(degrees, total, most)
+    assert out.sum() == total
+    assert (out >= 0).all()
+    assert most is None or (out <= most).all()
+    assert (np.diff(out) >= 0).all()
+
+
+@fully
+@given(small.filter(any), st.integers(1, 5000))
+def test_nobody_moves_by_more_than_one_from_his_share(degrees, total):
+    degrees = np.sort(np.array(degrees))
+    share = degrees * (total / degrees.sum())
+    assert np.abs(adjusted(degrees, total, None) - share).max() <= 1 + 1e-6
+
+
+def test_degrees_that_fit_already_are_left_as_they_are():
+    degrees = np.array([0, 1, 5])
+    assert adjusted(degrees, 6, None) is degrees
+
+
+def test_as_many_parents_and_rows_as_in_the_source_have_the_degrees_of_the_source():
+    degrees = np.random.default_rng(0).poisson(1.2, 100)
+    drawn = fit(degrees).draw(blank(100), None, int(degrees.sum()), 3, "k")
+    assert sorted(drawn) == sorted(degrees)
+
+
+def test_childless_parents_stay_as_many_when_the_table_grows():
+    degrees = np.r_[np.zeros(70, int), np.full(30, 4)]
+    drawn = fit(degrees).draw(blank(1000), None, 1200, 3, "k")
+    assert np.count_nonzero(drawn == 0) == 700
+
+
+def test_childless_codes_get_no_children():
+    degrees = np.tile([0, 3], 100)
+    code = (degrees > 0).astype(np.int32)
+    model = DegreeModel.fit(degrees, code[:, None], code, False, 5, 1)
+    met = np.random.default_rng(0).permutation(code)
+    assert not model.draw(met[:, None], met, 300, 3, "k")[met == 0].any()
+
+
+def test_degrees_follow_what_is_known_of_the_parent():
+    rng = np.random.default_rng(0)
+    rich = rng.integers(0, 2, 2000).astype(np.int32)
+    degrees = rng.poisson(np.where(rich, 6, 1))
+    model = fit(degrees, features=rich[:, None])
+    assert model.booster is not None
+    drawn = model.draw(rich[:, None], None, int(degrees.sum()), 3, "k")
+    assert drawn[rich == 1].mean() == pytest.approx(6, abs=0.5)
+    assert drawn[rich == 0].mean() == pytest.approx(1, abs=0.5)
+
+
+def test_a_unique_key_gives_nobody_two_children():
+    model = fit(np.array([1, 0, 1, 1]), unique=True)
+    assert model.draw(blank(50), None, 49, 3, "k").max() == 1
+    with pytest.raises(Terminal, match=r"seat\.ticket_id->ticket is unique.*51 rows for 50 parents"):
+        model.draw(blank(50), None, 51, 3, "seat.ticket_id->ticket")
+
+
+def test_rows_without_any_parent_to_refer_to_are_refused():
+    with pytest.raises(Terminal, match=r"orders\.user_id->users needs parents"):
+        fit(np.array([1, 2])).draw(blank(0), None, 3, 3, "orders.user_id->users")
+
+
+def test_no_parents_and_no_rows_is_fine():
+    assert len(fit(np.array([1, 2])).draw(blank(0), None, 0, 3, "k")) == 0
+
+
+def test_parents_learned_from_an_empty_table_share_the_rows_evenly():
+    assert fit(np.zeros(0, np.int64)).draw(blank(4), None, 6, 3, "k").tolist().count(1) == 2
+
+
+def test_the_highest_degrees_of_a_large_table_are_replaced_by_their_mean():
+    degrees = np.r_[np.ones(1000, int), 10_000]
+    model = fit(degrees)
+    assert model.values.max() < 10_000
+    assert (model.values * model.counts).sum() == degrees.sum()
+
+
+def test_a_model_read_from_its_json_draws_the_same():
+    rng = np.random.default_rng(0)
+    features = rng.integers(0, 4, (500, 2)).astype(np.int32)
+    model = fit(rng.poisson(features[:, 0]), features=features)
+    assert model.booster is not None
+    again = DegreeModel.from_json(model.to_json(), model.booster.model_to_string())
+    assert (again.draw(features, None, 700, 3, "k") == model.draw(features, None, 700, 3, "k")).all()

@@ -1,0 +1,129 @@
+"""Preparation: parents found, the owner chosen by what siblings tell, entities held out whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from synth_engine.encode.relative import Reference
+from synth_engine.model.preparation import HELD_OUT, LONGEST_SEQUENCE, SERIES_WINDOW, PreparedTable, in_units_of, prepare, previous_values
+from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
+from tests.model import shop
+
+
+@pytest.fixture(scope="module")
+def prepared(real) -> dict[str, PreparedTable]:
+    return prepare(shop.SCHEMA, real, 0)
+
+
+def fleet(cars: int, per_car: int, told: float = 0.0, every: bool = False) -> PreparedTable:
+    """Trips of cars; `told` is the share of trips whose purpose is the car's own, `every` makes them one an hour."""
+    rng = np.random.default_rng(0)
+    rows = cars * per_car
+    car = np.repeat(np.arange(cars), per_car)
+    purpose = np.where(rng.random(rows) < told, car % 4, rng.integers(0, 4, rows))
+    hour = np.tile(np.arange(per_car), cars) if every else rng.integers(0, 50, rows)
+    columns = (
+        Column("id", Kind.IDENTIFIER, "int64", False),
+        Column("car", Kind.IDENTIFIER, "int64"),
+        Column("purpose", Kind.CATEGORY, "int32"),
+        Column("at", Kind.TIMESTAMP, "timestamp"),
+    )
+    schema = Schema.of(
+        [Table("cars", columns[:1], ("id",)), Table("trips", columns, ("id",), foreign_keys=(ForeignKey(("car",), "cars", ("id",)),))]
+    )
+    trips = {
+        "id": pa.array(rng.permutation(rows)),
+        "car": pa.array(car),
+        "purpose": pa.array(purpose, pa.int32()),
+        "at": pa.array(hour * 3_600_000_000, pa.int64()).cast(pa.timestamp("us")),
+    }
+    return prepare(schema, {"cars": pa.table({"id": pa.array(np.arange(cars))}), "trips": pa.table(trips)}, 0)["trips"]
+
+
+def test_every_row_finds_its_parents(real, prepared):
+    orders = prepared["orders"]
+    assert orders.table.name == "orders"
+    for i, key in enumerate(orders.keys):
+        ids = prepared[key.parent].data[key.parent_columns[0]]
+        at = orders.parents[i]
+        found = [None if row < 0 else ids[int(row)].as_py() for row in at]
+        assert found == orders.data[key.columns[0]].to_pylist()
+    assert sorted(orders.source_row) == list(range(real["orders"].num_rows))
+
+
+def test_rows_of_an_owner_stand_together_by_their_moment(prepared):
+    orders = prepared["orders"]
+    assert orders.keys[orders.owner].parent == "users"
+    assert (np.diff(orders.parents[orders.owner]) >= 0).all()
+    same = orders.sequence[1:] == orders.sequence[:-1]
+    assert (np.diff(orders.moments["created"])[same] >= 0).all()
+
+
+def test_a_reference_to_the_own_table_waits_and_owns_nothing(prepared):
+    users = prepared["users"]
+    assert users.deferred == [True]
+    assert users.owner is None
+    assert (users.parents[0] >= 0).any()
+
+
+def test_entities_are_held_out_with_all_that_descends_from_them(prepared):
+    users, orders, items = (prepared[name] for name in ("users", "orders", "items"))
+    for child in (orders, items):
+        parent = prepared[child.keys[child.owner].parent]
+        assert (child.held_out == parent.held_out[child.parents[child.owner]]).all()
+        assert (child.entity == parent.entity[child.parents[child.owner]]).all()
+    assert users.held_out.mean() == pytest.approx(HELD_OUT, abs=0.06)
+    assert len(np.unique(users.entity)) == users.rows
+
+
+def test_short_sequences_are_owned_even_if_siblings_tell_little():
+    assert fleet(200, 4).owner == 0
+
+
+def test_longer_sequences_have_to_tell_something():
+    assert fleet(20, 100).owner is None
+    assert fleet(20, 100, told=0.9).owner == 0
+
+
+def test_sequences_too_long_to_learn_are_nobodys():
+    assert fleet(3, LONGEST_SEQUENCE + 200, told=0.9).owner is None
+
+
+def test_a_time_series_is_kept_in_order_however_long_and_held_out_in_windows():
+    trips = fleet(3, LONGEST_SEQUENCE + 200, every=True)
+    assert trips.owner == 0
+    assert len(np.unique(trips.entity)) == trips.rows
+    windows = trips.held_out.reshape(-1, SERIES_WINDOW)
+    assert (windows == windows[:, :1]).all()
+    assert 0 < trips.held_out.mean() < 0.25
+
+
+def test_rows_without_an_owner_stand_alone():
+    rows = shop.tables()["orders"]
+    lost = pa.array([None if i % 10 == 0 else v for i, v in enumerate(rows["user_id"].to_pylist())], pa.int64())
+    rows = rows.set_column(1, "user_id", lost)
+    orders = prepare(shop.SCHEMA, {**shop.tables(), "orders": rows}, 0)["orders"]
+    assert orders.keys[orders.owner].parent == "users"
+    alone = orders.parents[orders.owner] < 0
+    assert alone.sum() == 90
+    assert len(np.unique(orders.sequence[alone])) == 90
+
+
+def test_a_moment_is_told_from_the_parents_moment_it_always_follows(prepared):
+    references = prepared["orders"].references["created"]
+    assert Reference("parent", 0, "joined") in references
+
+
+def test_previous_values_start_anew_with_each_sequence():
+    found = previous_values(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 1, 1]))
+    assert np.isnan(found[[0, 2]]).all()
+    assert found[[1, 3]].tolist() == [1.0, 3.0]
+
+
+def test_references_are_in_the_unit_of_the_column_they_serve():
+    date, instant = Column("d", Kind.DATE, "date"), Column("t", Kind.TIMESTAMP, "timestamp")
+    assert in_units_of(np.array([2.0]), date, instant).tolist() == [172_800.0]
+    assert in_units_of(np.array([172_801.0]), instant, date).tolist() == [2.0]
+    assert in_units_of(np.array([2.0]), date, date).tolist() == [2.0]

@@ -1,0 +1,71 @@
+"""Unique columns that the row model writes: repeated values move to the nearest free one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from synth_engine.errors import Terminal
+from synth_engine.model.uniqueness import make_unique
+from synth_engine.schema import Column, Kind, Table
+from synth_engine.schema.types import to_arrow
+
+
+def unique(columns: list[Column], values: list[list[object]]) -> list[tuple[object, ...]]:
+    names = [c.name for c in columns]
+    data = {c.name: pa.array(v, to_arrow(c.data_type)) for c, v in zip(columns, values, strict=True)}
+    table = Table("readings", tuple(columns), unique=(tuple(names),))
+    make_unique(data, names, columns, table, len(values[0]))
+    assert [data[c.name].type for c in columns] == [to_arrow(c.data_type) for c in columns]
+    return list(zip(*(data[n].to_pylist() for n in names), strict=True))
+
+
+def test_what_is_unique_already_is_left_as_it_is():
+    assert unique([Column("n", Kind.INTEGER, "int32")], [[3, 1, None, None]]) == [(3,), (1,), (None,), (None,)]
+
+
+@pytest.mark.parametrize(
+    ("data_type", "kind", "value"),
+    [
+        ("int32", Kind.INTEGER, 7),
+        ("string", Kind.TEXT, "name"),
+        ("string(5)", Kind.TEXT, "name!"),
+        ("decimal(6,2)", Kind.DECIMAL, 1),
+        ("timestamp", Kind.TIMESTAMP, 0),
+    ],
+)
+def test_repeated_values_become_different_ones_and_nulls_stay(data_type, kind, value):
+    made = unique([Column("x", kind, data_type)], [[value] * 30 + [None, None]])
+    assert len(set(made)) == 31
+    assert made[30:] == [(None,), (None,)]
+
+
+def test_moments_move_by_their_own_grain():
+    hours = [0, 0, 7_200_000_000]
+    made = unique([Column("at", Kind.TIMESTAMP, "timestamp")], [hours])
+    assert sorted(at.hour for (at,) in made) == [0, 1, 2]
+
+
+def test_only_the_combination_has_to_be_unique():
+    columns = [Column("sensor", Kind.CATEGORY, "string"), Column("at", Kind.DATE, "date")]
+    made = unique(columns, [["a", "b", "a", "a"], [5, 5, 5, 9]])
+    assert len(set(made)) == 4
+    assert made[1] == ("b", made[0][1])
+
+
+def test_strings_stay_within_their_length():
+    made = unique([Column("x", Kind.TEXT, "string(3)")], [["abc"] * 200])
+    assert len(set(made)) == 200
+    assert max(len(text) for (text,) in made) <= 3
+
+
+def test_categories_cannot_be_moved_and_the_key_is_named():
+    with pytest.raises(Terminal, match=r"readings\(colour\) must be unique"):
+        unique([Column("colour", Kind.CATEGORY, "string")], [["red", "red"]])
+
+
+def test_one_value_for_every_row_spreads_over_as_many_as_there_are_rounds():
+    with pytest.raises(Terminal, match=r"readings\(n\) must be unique"):
+        unique([Column("n", Kind.INTEGER, "int32")], [[1] * 1000])
+    assert np.ptp([n for (n,) in unique([Column("n", Kind.INTEGER, "int32")], [[1] * 100])]) == 99

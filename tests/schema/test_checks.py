@@ -1,0 +1,94 @@
+"""Settings are held against the schema before any work is done: every wrong name and kind is told, all at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from synth_engine.config import Config
+from synth_engine.errors import ConfigurationError
+from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
+from synth_engine.schema.checks import check_settings
+
+SHOP = Schema.of(
+    [
+        Table("customer", (Column("id", Kind.IDENTIFIER, "int64", False), Column("town", Kind.TEXT, "string")), primary_key=("id",)),
+        Table(
+            "purchase",
+            (Column("customer", Kind.IDENTIFIER, "int64"), Column("price", Kind.DECIMAL, "decimal(8,2)")),
+            foreign_keys=(ForeignKey(("customer",), "customer", ("id",)),),
+        ),
+    ]
+)
+
+
+def faults(**settings: Any) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        check_settings(SHOP, Config.build(settings))
+    return caught.value.faults
+
+
+def test_without_settings_the_schema_stays_as_it_is() -> None:
+    assert check_settings(SHOP, Config()) == SHOP
+
+
+def test_a_kind_that_the_settings_name_is_given() -> None:
+    checked = check_settings(SHOP, Config.build({"columns": {"customer": {"town": {"kind": "category"}}}}))
+    assert checked.tables["customer"].column("town").kind is Kind.CATEGORY
+    assert checked.tables["purchase"] == SHOP.tables["purchase"]
+    assert checked.fingerprint() == SHOP.fingerprint()
+
+
+def test_only_the_tables_that_the_settings_select_remain() -> None:
+    checked = check_settings(SHOP, Config.build({"tables": ["purchase"]}))
+    assert list(checked.tables) == ["purchase"]
+    assert checked.tables["purchase"].foreign_keys == ()
+    assert "purchase.customer->customer is dropped" in checked.tables["purchase"].notes[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "where", "next_step"),
+    [
+        ({"tables": ["custmer"]}, "tables: there is no such table as 'custmer'", "did you mean 'customer'"),
+        ({"rows": {"purchases": 5}}, "rows.purchases: there is no such table", "did you mean 'purchase'"),
+        ({"columns": {"nothing": {}}}, "columns.nothing: there is no such table", "name one of 'customer', 'purchase'"),
+        (
+            {"columns": {"customer": {"twon": {"kind": "text"}}}},
+            "columns.customer.twon: there is no such column in table 'customer'",
+            "did you mean 'town'",
+        ),
+        ({"tables": ["customer"], "rows": {"purchase": 5}}, "rows.purchase: there is no such table", "name one of 'customer'"),
+    ],
+)
+def test_an_unknown_table_or_column_is_told_with_its_path_and_the_nearest_name(settings: Any, where: str, next_step: str) -> None:
+    (fault,) = faults(**settings)
+    assert fault.startswith(where)
+    assert f"Next step: {next_step}" in fault
+
+
+def test_a_table_cannot_have_fewer_than_no_rows() -> None:
+    (fault,) = faults(rows={"customer": -1})
+    assert fault == "rows.customer: a table cannot have -1 rows. Next step: ask for 0 or more"
+    assert check_settings(SHOP, Config.build({"rows": {"customer": 0}})) == SHOP
+
+
+def test_an_unknown_kind_is_told_with_those_that_exist() -> None:
+    (fault,) = faults(columns={"customer": {"town": {"kind": "place"}}})
+    assert "columns.customer.town.kind: there is no kind 'place'" in fault
+    assert all(kind in fault for kind in Kind)
+
+
+def test_a_kind_must_be_readable_from_the_type_of_the_column() -> None:
+    (fault,) = faults(columns={"customer": {"town": {"kind": "date"}}})
+    assert fault.startswith("columns.customer.town: kind date cannot be read from type string")
+    assert "Next step: name another kind" in fault
+
+
+def test_all_faults_are_told_at_once() -> None:
+    found = faults(
+        tables=["custmer"],
+        rows={"orders": 1, "customer": -2},
+        columns={"purchase": {"prise": {}, "price": {"kind": "money"}}},
+    )
+    assert len(found) == 5
