@@ -21,6 +21,9 @@ ALL_FLIGHTS = 336_776
 DEFAULT_FLIGHTS = 56_000
 """About every sixth day of the year: enough to learn from, and a run of a few minutes."""
 
+FEWEST_SPREAD_DAYS = 30
+"""Fewer days are taken in one piece: the weather of some days far apart has more gaps than a model can learn from."""
+
 DEFINITIONS = """
 CREATE SCHEMA nycflights13;
 CREATE TABLE nycflights13.airlines (
@@ -129,10 +132,10 @@ def wanted_flights(text: str) -> int:
 
 
 def days_for(flights: int) -> list[datetime.date]:
-    """Whole days, spread evenly over the year, that hold about so many flights."""
+    """Whole days that hold about so many flights: spread evenly over the year, or the first of it where they are few."""
     count = min(max(round(flights / (ALL_FLIGHTS / DAYS)), 1), DAYS)
-    new_year = datetime.date(2013, 1, 1)
-    return [new_year + datetime.timedelta(days=index * DAYS // count) for index in range(count)]
+    new_year, span = datetime.date(2013, 1, 1), DAYS if count >= FEWEST_SPREAD_DAYS else count
+    return [new_year + datetime.timedelta(days=index * span // count) for index in range(count)]
 
 
 def build_warehouse(path: Path, flights: int) -> dict[str, int]:

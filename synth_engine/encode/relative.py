@@ -59,8 +59,18 @@ class RelativeEncoder:
 
     tag = "relative"
 
-    def __init__(self, absolute: MomentCoder, steppers: Sequence[Stepper], data_type: str, floors: Sequence[bool]) -> None:
-        self.absolute, self.steppers, self.data_type, self.floors = absolute, list(steppers), data_type, list(floors)
+    def __init__(
+        self,
+        absolute: MomentCoder,
+        steppers: Sequence[Stepper],
+        data_type: str,
+        floors: Sequence[bool],
+        starts: Sequence[NDArray[np.bool_]],
+    ) -> None:
+        """`starts` tells for each of the absolute coder's slots the tokens that rows without a reference may have: there may
+        be few such rows (a series has one), too few to learn from what is usual at all other rows."""
+        self.absolute, self.steppers, self.data_type = absolute, list(steppers), data_type
+        self.floors, self.starts = list(floors), list(starts)
         self.slots = [FIRST_STEP + sum(s.coder.size for s in self.steppers), *absolute.slots]
 
     @classmethod
@@ -81,8 +91,12 @@ class RelativeEncoder:
             rows = free & np.isfinite(base)
             steppers.append(_stepper(reference, values[rows], base[rows], entity[rows], settings, unit))
             free &= ~rows
-        floors = [bool(np.all(values[both] >= base[both])) for _, base in references for both in [known & np.isfinite(base)]]
-        return cls(absolute, steppers, data_type, floors)
+        floors = [
+            reference.source == "parent" and bool(np.all(values[both] >= base[both]))  # siblings are in order because they were sorted
+            for reference, base in references
+            for both in [known & np.isfinite(base)]
+        ]
+        return cls(absolute, steppers, data_type, floors, _seen(absolute, values[free]))
 
     def not_before(self, values: Floats, references: Sequence[Floats]) -> Floats:
         """The values, none of them before a reference that no real value is before, whichever the step was told from."""
@@ -141,6 +155,10 @@ class RelativeEncoder:
             mask[rows, ABSOLUTE] = stepper.coder.size == 0
             offset += stepper.coder.size
         return mask
+
+    def allowed_start(self, slot: int, which: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which tokens of the absolute coder's slot number `slot` a row may have, shape (rows, tokens)."""
+        return self.starts[slot] | (which >= 0)[:, None]
 
     def decode(self, tokens: Tokens, which: NDArray[np.int64], base: Floats, draw: Draw, later: NDArray[np.int64] | None = None) -> Floats:
         """Values of the rows; NaN is null. `later` is that of `allowed`."""
@@ -231,14 +249,23 @@ class RelativeEncoder:
             "steppers": [s.to_json() for s in self.steppers],
             "data_type": self.data_type,
             "floors": self.floors,
+            "starts": [np.flatnonzero(seen).tolist() for seen in self.starts],
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> RelativeEncoder:
-        return cls(MomentCoder.from_json(raw["absolute"]), [Stepper.from_json(s) for s in raw["steppers"]], raw["data_type"], raw["floors"])
+        absolute = MomentCoder.from_json(raw["absolute"])
+        starts = [np.isin(np.arange(size), seen) for size, seen in zip(absolute.slots, raw["starts"], strict=True)]
+        return cls(absolute, [Stepper.from_json(s) for s in raw["steppers"]], raw["data_type"], raw["floors"], starts)
 
     def protections(self) -> list[str]:
         return ["longest and shortest distances drawn in to the mean of the outermost entities"]
+
+
+def _seen(absolute: MomentCoder, values: Floats) -> list[NDArray[np.bool_]]:
+    """For each slot the tokens that these values have; all of them where there is no value."""
+    tokens = absolute.encode(values) if len(values) else np.zeros((0, len(absolute.slots)), np.int32)
+    return [np.isin(np.arange(size), tokens[:, slot]) | (len(values) == 0) for slot, size in enumerate(absolute.slots)]
 
 
 def _stepper(

@@ -144,7 +144,22 @@ class Generation:
             drawn = wished[:, 2 * place].astype(np.int64) * size + wished[:, 2 * place + 1]
             wishes = np.where(wished[:, 2 * place] == 0, NONE, drawn)
             made.parents[i] = assign(wishes, codes, made.degrees[i], generator(self.seed, "assign", made.name, i))
+        if starts is not None and lengths is not None:
+            self._in_time(table, made, np.repeat(starts, lengths))
         self._unique_links(self.model.schema.tables[made.name], table, made)
+
+    def _in_time(self, table: TableModel, made: GeneratedTable, sequence: NDArray[np.int64]) -> None:
+        """Siblings were learned in the order of a moment. Where that is told from a moment of another parent than their
+        owner, each sequence's links are put in the order of the latter, so that the two go together."""
+        for told in table.references.values():
+            first = told[0]
+            if first.source == "previous" or first.key == table.owner or all(r.source != "previous" for r in told):
+                continue
+            moment = take_or_nan(self.tables[table.keys[first.key].key.parent].values[first.column], made.parents[first.key])
+            rows = np.flatnonzero(np.isfinite(moment))
+            sorted_rows = rows[np.lexsort((moment[rows], sequence[rows]))]
+            for i in table.reference_keys:
+                made.parents[i][rows] = made.parents[i][sorted_rows]
 
     def _unique_links(self, table: Table, model: TableModel, made: GeneratedTable) -> None:
         """Where keys together are unique (a bridge's pair), no combination may come twice."""

@@ -35,6 +35,10 @@ SERIES_WINDOW = 8
 """Rows of a series that are held out together: enough to be more than a copy of their neighbours, too few to take all
 of a day or season out of the training."""
 
+FEWEST_OWNERS = 20
+"""Owners of a time series below which each of its rows is an entity: of a few stations none can be held out, and all
+their readings would be extremes."""
+
 HELD_OUT = 0.1
 """Share of the entities that decide about learning rate and stopping, and are the yardstick of privacy."""
 
@@ -170,7 +174,7 @@ def _prepare_table(
     )
     order, sequence = _in_sequence(natural, parents[owner]) if owner is not None else (np.arange(rows), None)
     entity = next_entity + np.arange(rows)
-    inherits = owner is not None and _row_mean_length(parents[owner]) <= LONGEST_SEQUENCE
+    inherits = owner is not None and _owners_are_entities(parents[owner], moments.get(order_column) if order_column else None)
     if owner is not None and inherits:
         parent = prepared[keys[owner].parent]
         owned = parents[owner] >= 0
@@ -263,6 +267,13 @@ def _choose_owner(
         if score > best_score:
             best, best_score = i, score
     return best
+
+
+def _owners_are_entities(parent: NDArray[np.int64], moment: Floats | None) -> bool:
+    """Whether a parent with its rows is one entity, rather than each row by itself."""
+    mean_length = _row_mean_length(parent)
+    few = len(np.unique(parent[parent >= 0])) < FEWEST_OWNERS
+    return mean_length <= LONGEST_SEQUENCE and not (few and mean_length > SHORT_SEQUENCE and _is_time_series(parent, moment))
 
 
 def _row_mean_length(parent: NDArray[np.int64]) -> float:

@@ -183,8 +183,8 @@ class _Drawing:
         which, base = encoder.choose(references)
         first, *others = column.slots
         self._slot(first, rows, tokens, embedded, side, encoder.allowed(which, base, later))
-        for slot in others:
-            self._slot(slot, rows, tokens, embedded, side, None)
+        for place, slot in enumerate(others):
+            self._slot(slot, rows, tokens, embedded, side, encoder.allowed_start(place, which))
         drawn = tokens[:, column.slots].cpu().numpy().astype(np.int32)
         key = stream(self.request.seed, "column", column.name)
         draw = Draw(rows, self.request.rows, lambda lane: uniforms(key, rows, lane))

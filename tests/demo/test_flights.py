@@ -30,6 +30,11 @@ def test_all_flights_are_all_days_and_few_are_one_day() -> None:
     assert len(days_for(1)) == 1
 
 
+def test_a_few_days_are_taken_in_one_piece() -> None:
+    days = days_for(9_000)
+    assert {(later - earlier).days for earlier, later in zip(days, days[1:], strict=False)} == {1}
+
+
 def test_rows_choose_the_size() -> None:
     assert (wanted_flights(""), wanted_flights("all"), wanted_flights("9000")) == (DEFAULT_FLIGHTS, ALL_FLIGHTS, 9000)
 

@@ -133,6 +133,18 @@ def test_slots_that_follow_from_a_step_are_filled_in_from_its_value():
     assert not learn[:, 1:].any()
 
 
+def test_a_sequence_starts_only_where_a_real_one_did():
+    day = np.tile(np.arange(40.0), 6) * 10 + 500
+    base = np.where(day > 500, day - 10, np.nan)
+    encoder = RelativeEncoder.fit(day, [(Reference("previous"), base)], np.arange(len(day)), EncodingSettings(), 1.0, "date")
+    restored = RelativeEncoder.from_json(encoder.to_json())
+    which = np.array([-1, 0])
+    for one in (encoder, restored):
+        allowed = one.allowed_start(0, which)
+        assert np.flatnonzero(allowed[0]).tolist() == [one.absolute.encode(np.array([500.0]))[0, 0]]
+        assert allowed[1].all()
+
+
 @pytest.mark.parametrize("data_type", ["date", "timestamp"])
 def test_a_long_walk_of_steps_stays_within_the_range_of_the_column(data_type):
     unit = unit_of(data_type)

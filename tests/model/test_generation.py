@@ -14,6 +14,7 @@ from synth_engine.errors import ConfigurationError, CorruptArtefact, Terminal
 from synth_engine.model.artefacts import read_model, write_model
 from synth_engine.model.learning import learn
 from synth_engine.model.state import Model
+from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from synth_engine.schema.types import to_arrow
 from synth_engine.workspace import Workspace
 from tests.model import shop
@@ -80,6 +81,42 @@ def test_what_never_came_before_in_the_source_never_does_in_the_twin(twin):
     joined = dict(zip(column(twin, "users", "id"), column(twin, "users", "joined"), strict=True))
     orders = zip(column(twin, "orders", "user_id"), column(twin, "orders", "created"), strict=True)
     assert all(created.date() >= joined[user] for user, created in orders)
+
+
+def test_rows_in_the_order_of_time_refer_to_parents_in_the_order_of_time():
+    rng = np.random.default_rng(0)
+    columns = {"id": Column("id", Kind.IDENTIFIER, "int64", False), "at": Column("at", Kind.TIMESTAMP, "timestamp", False)}
+    hosts = Table("hosts", (columns["id"],), ("id",))
+    slots = Table("slots", (columns["id"], columns["at"]), ("id",))
+    visits = Table(
+        "visits",
+        (_key("host"), _key("slot"), Column("day", Kind.DATE, "date", False), Column("mood", Kind.CATEGORY, "int32", False)),
+        foreign_keys=(ForeignKey(("host",), "hosts", ("id",)), ForeignKey(("slot",), "slots", ("id",))),
+    )
+    hour, host, slot = np.arange(200) * 30, np.repeat(np.arange(80), 8), rng.integers(0, 200, 640)
+    tables = {
+        "hosts": pa.table({"id": pa.array(np.arange(80))}),
+        "slots": pa.table({"id": pa.array(np.arange(200)), "at": pa.array(hour * 3_600_000_000).cast(pa.timestamp("us"))}),
+        "visits": pa.table(
+            {
+                "host": pa.array(host),
+                "slot": pa.array(slot),
+                "day": pa.array((hour[slot] // 24).astype(np.int32)).cast(pa.date32()),
+                "mood": pa.array(host % 5, pa.int32()),
+            }
+        ),
+    }
+    model = learn(Schema.of([hosts, slots, visits]), tables, CONFIG)
+    visits_model = model.tables["visits"]
+    assert visits_model.keys[visits_model.owner].key.parent == "hosts"
+    twin = generate(model)
+    at = dict(zip(column(twin, "slots", "id"), column(twin, "slots", "at"), strict=True))
+    told = zip(column(twin, "visits", "slot"), column(twin, "visits", "day"), strict=True)
+    assert all(at[slot].date() == day for slot, day in told)
+
+
+def _key(name: str) -> Column:
+    return Column(name, Kind.IDENTIFIER, "int64", False)
 
 
 def test_no_real_string_is_written_and_formats_stay(real, twin):

@@ -100,6 +100,11 @@ def test_a_time_series_is_kept_in_order_however_long_and_held_out_in_windows():
     assert 0 < trips.held_out.mean() < 0.25
 
 
+@pytest.mark.parametrize(("stations", "entities"), [(3, 3 * 70), (30, 30)])
+def test_readings_of_a_few_stations_are_entities_of_their_own(stations, entities):
+    assert len(np.unique(fleet(stations, 70, every=True).entity)) == entities
+
+
 def test_rows_without_an_owner_stand_alone():
     rows = shop.tables()["orders"]
     lost = pa.array([None if i % 10 == 0 else v for i, v in enumerate(rows["user_id"].to_pylist())], pa.int64())
