@@ -17,6 +17,7 @@ from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import CorruptArtefact
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import NetworkShape, RowNetwork
+from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
 from synth_engine.workspace import Workspace
@@ -70,6 +71,7 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
         "owner": table.owner,
         "sequential": table.sequential,
         "keys_follow": table.keys_follow,
+        "ordinal": None if table.ordinal is None else table.ordinal.to_json(),
         "joint_codes": table.joint_codes,
         "hidden_rows": None if table.hidden_rows is None else table.hidden_rows.tolist(),
         "encoder": table.encoder.to_json(),
@@ -85,6 +87,8 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
                 "null_share": k.null_share,
                 "deferred": k.deferred,
                 "summary": k.summary,
+                "depths": list(k.depths),
+                "loop_share": k.loop_share,
                 "degrees": k.degrees.to_json(),
             }
             for k in table.keys
@@ -99,7 +103,8 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         booster = workspace.read_bytes(path).decode() if workspace.exists(path) else None
         key = ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]))
         summary = (k["summary"][0], k["summary"][1]) if k["summary"] else None
-        keys.append(KeyModel(key, k["null_share"], k["deferred"], DegreeModel.from_json(k["degrees"], booster), summary))
+        degrees = DegreeModel.from_json(k["degrees"], booster)
+        keys.append(KeyModel(key, k["null_share"], k["deferred"], degrees, summary, tuple(k["depths"]), k["loop_share"]))
     return TableModel(
         raw["name"],
         raw["rows"],
@@ -110,6 +115,7 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         {c: [Reference(*r) for r in found] for c, found in raw["references"].items()},
         {c: KeyGenerator.from_json(g) for c, g in raw["key_generators"].items()},
         raw["keys_follow"],
+        None if raw["ordinal"] is None else Ordinal.from_json(raw["ordinal"]),
         _network(raw["shapes"]["rows"], f"{prefix}-rows.pt", workspace),
         _network(raw["shapes"]["links"], f"{prefix}-links.pt", workspace),
         raw["joint_codes"],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -15,31 +16,17 @@ from synth_engine.encode.base import Draw, Floats
 from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import ConfigurationError
-from synth_engine.model.learning import degree_features, own_code, owner_context, summary_slots
-from synth_engine.model.links import NONE, assign, forest, without_duplicates
+from synth_engine.model.generated import GeneratedTable
+from synth_engine.model.keyplan import plan_keys
+from synth_engine.model.learning import owner_context
+from synth_engine.model.linking import Linking
 from synth_engine.model.preparation import _is_moment, in_units_of, take_or_nan
 from synth_engine.model.sampling import RelativeColumn, Request, sample
 from synth_engine.model.state import Model, TableModel, context_tokens
 from synth_engine.model.uniqueness import make_unique
 from synth_engine.progress import Listener, Progress, ignore
 from synth_engine.randomness import generator, stream, uniforms
-from synth_engine.schema import Table
 from synth_engine.schema.types import to_arrow
-
-
-@dataclass
-class GeneratedTable:
-    """One synthetic table before it is written: tokens, the parent row of each key, and the columns that had to be
-    materialised because other rows depend on them."""
-
-    name: str
-    rows: int
-    tokens: NDArray[np.int32]
-    context: NDArray[np.int32]
-    parents: list[NDArray[np.int64]]
-    degrees: list[NDArray[np.int64]]
-    columns: dict[str, pa.Array] = field(default_factory=dict)
-    values: dict[str, Floats] = field(default_factory=dict)
 
 
 def row_counts(model: Model, requested: Mapping[str, int]) -> dict[str, int]:
@@ -77,13 +64,14 @@ class Generation:
         self.device = device or torch.device("cpu")
         self.counts = row_counts(model, rows)
         self.tables: dict[str, GeneratedTable] = {}
+        self.linking = Linking(model, self.tables, seed)
 
     def run(self) -> Generation:
         """Generate all tables in memory as tokens."""
         for name in self.model.tables:
             self._table(name)
-        for name in self.model.tables:
-            self._deferred(name)
+        for name, table in self.model.tables.items():
+            self.linking.assign_deferred(table, self.tables[name])
         return self
 
     # -- one table ---------------------------------------------------------------------------------------------------
@@ -91,86 +79,32 @@ class Generation:
     def _table(self, name: str) -> None:
         table, rows = self.model.tables[name], self.counts[name]
         made = GeneratedTable(
-            name, rows, np.zeros((rows, 0), np.int32), np.zeros((rows, 0), np.int32), [np.full(rows, -1, np.int64) for _ in table.keys], []
+            name, rows, np.zeros((rows, 0), np.int32), np.zeros((rows, 0), np.int32), [np.full(rows, -1, np.int64) for _ in table.keys]
         )
         self.tables[name] = made
-        self._draw_degrees(table, made)
-        starts, lengths = self._owner(table, made)
-        self._links(table, made, starts, lengths)
+        self.linking.draw_degrees(table, made)
+        starts, lengths = self.linking.lay_out(table, made)
+        self.linking.assign_references(table, made, self._wished(table, made, starts, lengths))
+        if starts is not None and lengths is not None:
+            self.linking.in_time(table, made, np.repeat(starts, lengths))
+        self.linking.part_duplicates(table, made)
         parents = {i: made.parents[i] for i in table.live_keys}
         made.context = context_tokens(self.model, name, parents, self._tokens(), self._contexts(), rows)
         self._rows(table, made, starts, lengths)
         self._materialise(table, made)
 
-    def _draw_degrees(self, table: TableModel, made: GeneratedTable) -> None:
-        for i, key in enumerate(table.keys):
-            if key.deferred:
-                made.degrees.append(np.zeros(0, np.int64))
-                continue
-            parent = self.tables[key.key.parent]
-            before = [made.degrees[j] for j in range(i) if table.keys[j].key.parent == key.key.parent and not table.keys[j].deferred]
-            total = round(made.rows * (1 - key.null_share))
-            features = degree_features(parent.tokens, parent.context, before)
-            code = own_code(self.model, made.name, i, parent.tokens)
-            made.degrees.append(
-                key.degrees.draw(features, code, total, stream(self.seed, "degrees", made.name, i), key.key.label(made.name))
-            )
-
-    def _owner(self, table: TableModel, made: GeneratedTable) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-        """Rows of one owner stand together; rows without an owner follow, each by itself."""
-        if table.owner is None:
-            return None, None
-        degrees = made.degrees[table.owner]
-        owned = int(degrees.sum())
-        made.parents[table.owner][:owned] = np.repeat(np.arange(len(degrees)), degrees)
-        lengths = np.r_[degrees[degrees > 0], np.ones(made.rows - owned, np.int64)]
-        return np.r_[0, np.cumsum(lengths)[:-1]].astype(np.int64) if len(lengths) else np.zeros(0, np.int64), lengths
-
-    def _links(self, table: TableModel, made: GeneratedTable, starts: NDArray[np.int64] | None, lengths: NDArray[np.int64] | None) -> None:
-        references = table.reference_keys
-        if not references or table.link_network is None:
-            return
+    def _wished(
+        self, table: TableModel, made: GeneratedTable, starts: NDArray[np.int64] | None, lengths: NDArray[np.int64] | None
+    ) -> NDArray[np.int32] | None:
+        """For each row the codes of the parents that the link network has it wish for."""
+        if table.link_network is None:
+            return None
         owner_parents = np.full(made.rows, -1, np.int64) if table.owner is None else made.parents[table.owner]
         context = owner_context(self.model, made.name, owner_parents, self._tokens())
         request = Request(
             made.rows, context, starts, lengths, (), stream(self.seed, "links", made.name), stratify_first=not context.shape[1]
         )
-        wished = sample(table.link_network, self._shaped(table.sequential, request), self.device, self._advance(f"{made.name} links"))
-        for place, i in enumerate(references):
-            parent = self.tables[table.keys[i].key.parent]
-            first, second = summary_slots(self.model, made.name, i)
-            size = (table.keys[i].summary or (1, 1))[1]
-            codes = parent.tokens[:, first].astype(np.int64) * size + parent.tokens[:, second]
-            drawn = wished[:, 2 * place].astype(np.int64) * size + wished[:, 2 * place + 1]
-            wishes = np.where(wished[:, 2 * place] == 0, NONE, drawn)
-            made.parents[i] = assign(wishes, codes, made.degrees[i], generator(self.seed, "assign", made.name, i))
-        if starts is not None and lengths is not None:
-            self._in_time(table, made, np.repeat(starts, lengths))
-        self._unique_links(self.model.schema.tables[made.name], table, made)
-
-    def _in_time(self, table: TableModel, made: GeneratedTable, sequence: NDArray[np.int64]) -> None:
-        """Siblings were learned in the order of a moment. Where that is told from a moment of another parent than their
-        owner, each sequence's links are put in the order of the latter, so that the two go together."""
-        for told in table.references.values():
-            first = told[0]
-            if first.source == "previous" or first.key == table.owner or all(r.source != "previous" for r in told):
-                continue
-            moment = take_or_nan(self.tables[table.keys[first.key].key.parent].values[first.column], made.parents[first.key])
-            rows = np.flatnonzero(np.isfinite(moment))
-            sorted_rows = rows[np.lexsort((moment[rows], sequence[rows]))]
-            for i in table.reference_keys:
-                made.parents[i][rows] = made.parents[i][sorted_rows]
-
-    def _unique_links(self, table: Table, model: TableModel, made: GeneratedTable) -> None:
-        """Where keys together are unique (a bridge's pair), no combination may come twice."""
-        number = {k.key.columns[0]: i for i, k in enumerate(model.keys) if not k.deferred}
-        for unique in (table.primary_key, *table.unique):
-            if len(unique) > 1 and all(column in number for column in unique):
-                keys = [number[column] for column in unique]
-                movable = next(place for place, i in enumerate(keys) if i != model.owner)
-                rng = generator(self.seed, "unique", made.name, *unique)
-                label = f"{made.name}({', '.join(unique)})"
-                made.parents[keys[movable]] = without_duplicates([made.parents[i] for i in keys], movable, rng, label)
+        return sample(table.link_network, self._shaped(table.sequential, request), self.device, self._advance(f"{made.name} links"))
 
     def _rows(self, table: TableModel, made: GeneratedTable, starts: NDArray[np.int64] | None, lengths: NDArray[np.int64] | None) -> None:
         if table.row_network is None:
@@ -222,27 +156,50 @@ class Generation:
     def _materialise(self, table: TableModel, made: GeneratedTable) -> None:
         """Decode what other rows depend on: keys, moments that children count from, unique columns."""
         schema = self.model.schema.tables[made.name]
-        referred = {k.key.parent_columns[0] for t in self.model.tables.values() for k in t.keys if k.key.parent == made.name}
+        referred = {c for t in self.model.tables.values() for k in t.keys if k.key.parent == made.name for c in k.key.parent_columns}
         uniques = [u for u in (schema.primary_key, *schema.unique) if u and any(c.column.name in u for c in table.encoder.columns)]
-        needed = referred | {c for u in uniques for c in u}
+        needed = referred | {c for u in (schema.primary_key, *uniques) for c in u} | self._settled_by_the_row(made.name)
+        given = self._given_by_keys(table, made, deferred=False)
         for c in table.encoder.columns:
             name = c.column.name
+            if name in given:
+                continue
             if _is_moment(c.column) and name not in made.values:
                 made.values[name] = to_floats(self._decode(table, made, name, np.arange(made.rows)), c.column.data_type)
                 made.columns[name] = from_floats(made.values[name], c.column.data_type)
             elif name in needed:
                 made.columns[name] = self._decode(table, made, name, np.arange(made.rows))
         self._generated_keys(table, made)
-        for i in table.live_keys:
-            column = table.keys[i].key.columns[0]
-            if column in needed or column in schema.primary_key:
-                made.columns[column] = self._key_column(table, made, i)
+        made.columns.update({column: values for column, values in given.items() if column in needed})
+        if table.ordinal is not None:
+            within = [given[c] for c in table.ordinal.within]
+            made.columns[table.ordinal.column] = table.ordinal.numbers(within, made.rows, schema.column(table.ordinal.column).data_type)
         for unique in uniques:
-            modelled = [c.column for c in table.encoder.columns if c.column.name in unique]
+            modelled = [c.column for c in table.encoder.columns if c.column.name in unique and c.column.name not in given]
             make_unique(made.columns, unique, modelled, self.model.schema.tables[made.name], made.rows)
             for changed in modelled:
                 if changed.name in made.values:
                     made.values[changed.name] = to_floats(made.columns[changed.name], changed.data_type)
+
+    def _settled_by_the_row(self, name: str) -> set[str]:
+        """Columns that keys assigned later have to agree with."""
+        plan = plan_keys(self.model.schema, self.model.schema.tables[name])
+        return {c for settled in plan.settled for c in settled}
+
+    def _given_by_keys(self, table: TableModel, made: GeneratedTable, deferred: bool) -> dict[str, pa.Array]:
+        """The columns of keys: the parents' values, or the row's own where it refers to nobody."""
+        given = self.linking.key_columns(made, deferred)
+        loose = [c.column for c in table.encoder.columns if c.column.name in given]
+        for column in loose:
+            own = self._decode(table, made, column.name, np.arange(made.rows))
+            given[column.name] = _filled(pc.coalesce(given[column.name], own), column.nullable)
+        for key, at in zip(table.keys, made.parents, strict=True):
+            columns = [c for c in loose if c.name in key.key.columns and c.nullable]
+            if columns and len(key.key.columns) > 1 and not key.deferred:
+                complete = np.all([given[c].is_valid().to_numpy(zero_copy_only=False) for c in key.key.columns], axis=0) & (at < 0)
+                chosen = columns[-1].name
+                given[chosen] = pc.if_else(pa.array(complete), pa.scalar(None, given[chosen].type), given[chosen])
+        return given
 
     def _generated_keys(self, table: TableModel, made: GeneratedTable) -> None:
         for column, keys in table.key_generators.items():
@@ -253,14 +210,6 @@ class Generation:
                 place[order] = np.arange(made.rows)
                 values = values.take(pa.array(place))
             made.columns[column] = values
-
-    def _key_column(self, table: TableModel, made: GeneratedTable, i: int) -> pa.Array:
-        key = table.keys[i].key
-        values = self.tables[key.parent].columns[key.parent_columns[0]]
-        at = made.parents[i]
-        column = values.take(pa.array(np.maximum(at, 0), mask=at < 0)) if len(values) else pa.nulls(made.rows, values.type)
-        target = self.model.schema.tables[made.name].column(key.columns[0])
-        return column.cast(to_arrow(target.data_type))
 
     def _decode(self, table: TableModel, made: GeneratedTable, name: str, rows: NDArray[np.int64]) -> pa.Array:
         c = next(c for c in table.encoder.columns if c.column.name == name)
@@ -273,38 +222,13 @@ class Generation:
         draw = Draw(rows, made.rows, lambda lane: uniforms(key, rows, lane))
         return c.encoder.decode(made.tokens[rows][:, [hidden + s for s in c.slots]], draw)
 
-    # -- keys that close a cycle ----------------------------------------------------------------------------------------
-
-    def _deferred(self, name: str) -> None:
-        """Assign them last, when all rows are there: exact degrees, and within one table no cycle."""
-        table, made = self.model.tables[name], self.tables[name]
-        for i, key in enumerate(table.keys):
-            if not key.deferred:
-                continue
-            parent, label = self.tables[key.key.parent], key.key.label(name)
-            features = degree_features(parent.tokens, parent.context, [])
-            rng = generator(self.seed, "deferred", name, i)
-            total = round(made.rows * (1 - key.null_share))
-            if key.key.parent == name and total == made.rows and total > 0:
-                total -= 1  # somebody has to be at the top: the last key is null, or itself if it may not be
-            degrees = key.degrees.draw(features, None, total, stream(self.seed, "degrees", name, i), label)
-            if key.key.parent == name:
-                at = forest(degrees, made.rows - total, rng)
-                if not self.model.schema.tables[name].column(key.key.columns[0]).nullable:
-                    at = np.where(at < 0, np.arange(made.rows), at)
-            else:
-                wishes = np.full(made.rows, NONE)
-                at = assign(wishes, np.zeros(parent.rows, np.int64), degrees, rng)
-            made.parents[i] = at
-
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def batches(self, name: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The table in batches, columns in schema order; the batches' size does not change a value."""
         table, made, schema = self.model.tables[name], self.tables[name], self.model.schema.tables[name]
-        keys = {k.key.columns[0]: i for i, k in enumerate(table.keys)}
         arrow = pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in schema.columns])
-        foreign = {column: self._key_column(table, made, i) for column, i in keys.items()}
+        foreign = self._given_by_keys(table, made, deferred=True)
         for start in range(0, max(made.rows, 1), batch_rows):
             rows = np.arange(start, min(start + batch_rows, made.rows))
             columns = []
@@ -321,6 +245,14 @@ class Generation:
 
     def _advance(self, label: str) -> _Advance:
         return _Advance(label, self.listener)
+
+
+def _filled(values: pa.Array, nullable: bool) -> pa.Array:
+    """The values; where none may be missing, those that are are filled with others of the column."""
+    if nullable or not values.null_count or values.null_count == len(values):
+        return values
+    known, missing = values.drop_null(), np.cumsum(values.is_null().to_numpy(zero_copy_only=False)) - 1
+    return pc.if_else(values.is_valid(), values, known.take(pa.array(np.maximum(missing, 0) % len(known))))
 
 
 class _Advance:

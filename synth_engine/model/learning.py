@@ -15,8 +15,9 @@ from synth_engine.config import Config
 from synth_engine.encode.base import EncodingSettings
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
+from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
-from synth_engine.model.preparation import PreparedTable, encode_table, modelled_columns, prepare
+from synth_engine.model.preparation import PreparedTable, depths_of, encode_table, prepare
 from synth_engine.model.state import KeyModel, Model, TableModel, context_tokens
 from synth_engine.model.summaries import Summary, summarise, summarise_jointly
 from synth_engine.model.training import Examples, Schedule, train
@@ -86,15 +87,13 @@ class _Learner:
         return self.model
 
     def _encode(self, name: str, one: PreparedTable) -> None:
-        encoder, self.tokens[name], self.learned[name] = encode_table(one, self.prepared, self.schema, self.settings, self.seed)
-        modelled = {c.name for c in modelled_columns(self.schema, one.table)} | {k.columns[0] for k in one.keys}
+        encoder, self.tokens[name], self.learned[name] = encode_table(one, self.prepared, self.settings, self.seed)
         generators = {
             c: KeyGenerator.fit(one.data[c], one.table.column(c).data_type, self.settings, stream(self.seed, "key", name, c))
-            for c in one.table.primary_key
-            if c not in modelled
+            for c in surrogate_columns(one.plan, one.table)
         }
         self.model.tables[name] = TableModel(
-            name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, _followed_column(one)
+            name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, _followed_column(one), one.ordinal
         )
         for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):
             kept[name] = np.zeros(one.rows, dtype=np.bool_)
@@ -108,28 +107,29 @@ class _Learner:
             for i, key in enumerate(one.keys):
                 parent = self.prepared[key.parent]
                 degrees = np.bincount(one.parents[i][one.parents[i] >= 0], minlength=parent.rows)
-                unique = (key.columns in one.table.unique or key.columns == one.table.primary_key) and int(degrees.max(initial=0)) <= 1
+                unique = is_unique(one.table, key) and int(degrees.max(initial=0)) <= 1
                 blank = DegreeModel.fit(degrees, np.zeros((len(degrees), 0), np.int32), None, unique, self.settings.extreme_entities, 0)
                 summary = None
-                if not one.deferred[i]:
-                    made = summarise(one, i, parent.rows, self.schema, self.seed, fewest)
+                if not one.plan.deferred[i]:
+                    made = summarise(one, i, parent.rows, self.seed, fewest)
                     found[key.parent].append(made)
                     summary = made.sizes
                 null_share = float((one.parents[i] < 0).mean()) if one.rows else 0.0
-                self.model.tables[name].keys.append(KeyModel(key, null_share, one.deferred[i], blank, summary))
+                depths, loops = (depths_of(one.parents[i]), one.loop_share.get(i, 0.0)) if key.parent == name else ((), 0.0)
+                self.model.tables[name].keys.append(KeyModel(key, null_share, one.plan.deferred[i], blank, summary, depths, loops))
         for name, summaries in found.items():
             hidden = [s.tokens for s in summaries]
             if len(summaries) > 1:
                 joint, self.model.tables[name].joint_codes = summarise_jointly(summaries, self.seed, name, fewest)
                 hidden = [joint[:, None], *hidden]
-            if summaries and not self.prepared[name].live_keys and np.count_nonzero(hidden[0][:, 0]) <= REFERENCE_TABLE:
+            if summaries and not self.prepared[name].plan.live and np.count_nonzero(hidden[0][:, 0]) <= REFERENCE_TABLE:
                 self.model.tables[name].hidden_rows = np.concatenate(hidden, axis=1)
             self.tokens[name] = np.concatenate([*hidden, self.tokens[name]], axis=1)
             known = np.ones((len(self.learned[name]), sum(h.shape[1] for h in hidden)), dtype=np.bool_)
             self.learned[name] = np.concatenate([known, self.learned[name]], axis=1)
 
     def _contextualise(self, name: str, one: PreparedTable) -> None:
-        parents = {i: one.parents[i] for i in one.live_keys}
+        parents = {i: one.parents[i] for i in one.plan.live}
         self.contexts[name] = context_tokens(self.model, name, parents, self.tokens, self.contexts, one.rows)
 
     def _degrees(self, name: str, one: PreparedTable) -> None:

@@ -55,36 +55,81 @@ def _with_nulls(wishes: NDArray[np.int64], wanted: int, rng: np.random.Generator
     return wishes
 
 
-def without_duplicates(columns: list[NDArray[np.int64]], movable: int, rng: np.random.Generator, label: str) -> NDArray[np.int64]:
-    """`columns[movable]` with values swapped between rows until no two rows agree in all columns; degrees stay.
+def fit_to_groups(
+    degrees: NDArray[np.int64], group: NDArray[np.int64], wanted: NDArray[np.int64], unique: bool, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The degrees changed as little as can be so that those of group g sum to `wanted[g]`; parents of group -1 get none.
 
-    Rows with a -1 (null) anywhere may repeat. Raises `Terminal` naming the key `label` if no arrangement is found.
+    A group whose parents had no children shares them out evenly. Of a `unique` key no parent gets more than one child, so
+    a group wanted more than it has parents gets less.
     """
-    moving = columns[movable].copy()
-    full = np.flatnonzero(np.all([c >= 0 for c in columns], axis=0))
-    fixed = np.stack([c[full] for i, c in enumerate(columns) if i != movable])
-    others = np.unique(fixed, axis=1, return_inverse=True)[1].reshape(-1) * (moving.max(initial=0) + 1)
+    group = np.where(group < len(wanted), group, -1)
+    order = np.lexsort((rng.random(len(group)), -degrees if unique else degrees, group))
+    order = order[np.searchsorted(group[order], 0, side="left") :]
+    of = group[order]
+    out = np.zeros(len(degrees), dtype=np.int64)
+    if unique:
+        out[order] = _rank(of) < wanted[of]
+        return out
+    have = np.bincount(of, degrees[order], minlength=len(wanted))
+    weight = np.where(have[of] > 0, degrees[order], 1.0)
+    share = wanted / np.maximum(np.bincount(of, weight, minlength=len(wanted)), 1.0)
+    # rounding the running total: exact in every group, and nobody moves by more than one from his share
+    running = np.floor(np.cumsum(weight * share[of]) + 0.5).astype(np.int64)
+    out[order] = np.diff(np.r_[0, running])
+    return out
+
+
+def without_duplicates(
+    others: NDArray[np.int64],
+    moving: NDArray[np.int64],
+    value: NDArray[np.int64],
+    group: NDArray[np.int64],
+    rng: np.random.Generator,
+    label: str,
+) -> NDArray[np.int64]:
+    """The parents `moving` swapped between rows of the same `group` until no two rows agree in `others` and in their
+    parent's `value`; degrees stay. Rows with a -1 (null) may repeat.
+
+    Raises `Terminal` naming the key `label` if no arrangement is found.
+    """
+    moving = moving.copy()
+    full = np.flatnonzero((others >= 0) & (moving >= 0))
+    full = full[np.argsort(group[full], kind="stable")]
+    first = np.searchsorted(group[full], group[full], side="left")
+    size = np.searchsorted(group[full], group[full], side="right") - first
+    fixed = others[full] * (value.max(initial=0) + 1)
+    repeated = np.zeros(0, dtype=np.int64)
     for _ in range(400):
-        taken = others + moving[full]
+        taken = fixed + value[moving[full]]
         repeated = np.flatnonzero(_repeated([taken]))
         if not len(repeated):
             return moving
-        # only swaps that free the repeated row, those first that repeat no other: where nearly all combinations are
-        # taken, swaps at random undo each other
+        # only swaps that free the repeated row; where all combinations but a few are taken, none may be left that
+        # repeats no other: then a single one, since several at random undo each other
         ours = np.tile(repeated, 1 + TRIALS // len(repeated))
-        theirs = rng.integers(0, len(full), len(ours))
-        new, back = others[ours] + moving[full[theirs]], others[theirs] + moving[full[ours]]
-        pairs = np.stack([ours, theirs, new])[:, np.argsort(np.isin(back, taken), kind="stable")]
-        pairs = pairs[:, ~np.isin(pairs[2], taken)]
-        for place in range(3):  # each row on either side once, and no two to the same combination
-            pairs = pairs[:, np.sort(np.unique(pairs[place], return_index=True)[1])]
-        ours, theirs = full[pairs[:2, ~np.isin(pairs[1], pairs[0])]]
+        theirs = first[ours] + (rng.random(len(ours)) * size[ours]).astype(np.int64)
+        new, back = fixed[ours] + value[moving[full[theirs]]], fixed[theirs] + value[moving[full[ours]]]
+        frees, harms = ~np.isin(new, taken), np.isin(back, taken)
+        useful = np.flatnonzero(frees & ~harms)
+        useful = useful if len(useful) else rng.permutation(np.flatnonzero(frees))[:1]
+        useful = useful[_first_of_both(new[useful], back[useful])]  # no two rows to the same combination, no row twice
+        useful = useful[_first_of_both(ours[useful], theirs[useful])]
+        ours, theirs = full[ours[useful]], full[theirs[useful]]
         moving[ours], moving[theirs] = moving[theirs], moving[ours]
     raise Terminal(
         f"The combination of columns in {label} must be unique",
         value=f"{len(repeated)} rows still repeat one after 400 rounds of swaps",
         advice="ask for fewer rows of this table or more of its parents",
     )
+
+
+def _first_of_both(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The pairs neither of whose sides stands in an earlier pair, on whichever side."""
+    _, first, inverse = np.unique(np.stack([left, right], axis=1).reshape(-1), return_index=True, return_inverse=True)
+    earliest = (first[inverse.reshape(-1)] // 2).reshape(-1, 2)
+    own = np.arange(len(left))
+    return (earliest[:, 0] == own) & (earliest[:, 1] == own) & (left != right)
 
 
 def _repeated(columns: list[NDArray[np.int64]]) -> NDArray[np.bool_]:
@@ -98,20 +143,59 @@ def _repeated(columns: list[NDArray[np.int64]]) -> NDArray[np.bool_]:
     return out
 
 
-def forest(degrees: NDArray[np.int64], roots: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Parents within one table without a cycle: `roots` rows have none (-1), every row its degree of children.
+def roots_of_groups(sizes: NDArray[np.int64], roots: int) -> NDArray[np.int64]:
+    """How many rows of each group have no parent: about `roots` in all, at least one in each group that has rows."""
+    least = (sizes > 0).astype(np.int64)
+    more = max(roots - int(least.sum()), 0)
+    room = np.maximum(sizes - 1, 0)
+    running = np.floor(np.cumsum(room * (more / max(int(room.sum()), 1))) + 0.5).astype(np.int64)
+    roots_of: NDArray[np.int64] = least + np.diff(np.r_[0, running])
+    return roots_of
 
-    Rows stand in line, roots first, then by falling degree; the next row in line takes the next free place of those
-    before it, so an ancestor always stands earlier. There must be a root, and the degrees must sum to the other rows.
+
+def forest(
+    degrees: NDArray[np.int64], group: NDArray[np.int64], roots: NDArray[np.int64], depths: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Parents within one table without a cycle: in group g `roots[g]` rows have none (-1), every row its degree of
+    children, and children are in the group of their parent. Rows of group -1 have no parents.
+
+    Rows stand in line, level by level; the next row in line takes the next free place of those before it, so an
+    ancestor always stands earlier. `depths` are the shares of the rows at each depth, followed as nearly as the degrees
+    allow. Each group must have a root, and its degrees must sum to its other rows.
     """
-    n = len(degrees)
-    order = np.lexsort((rng.random(n), -degrees))
-    # as roots serve rows of every size, but enough places must be among them
-    chosen = np.zeros(n, dtype=np.bool_)
-    chosen[order[:: max(n // max(roots, 1), 1)][:roots]] = True
-    line = np.r_[order[chosen[order]], order[~chosen[order]]]
-    places = np.repeat(line, degrees[line])
-    parent = np.full(n, -1, dtype=np.int64)
-    below = line[chosen.sum() :]
-    parent[below] = places[: len(below)]
+    parent = np.full(len(degrees), -1, dtype=np.int64)
+    order = np.lexsort((rng.random(len(degrees)), -degrees, group))
+    order = order[np.searchsorted(group[order], 0, side="left") :]
+    ends = np.cumsum(np.bincount(group[order], minlength=len(roots)))
+    for g in np.flatnonzero(np.diff(np.r_[0, ends])):
+        members = order[ends[g - 1] if g else 0 : ends[g]]
+        line = _by_level(members, degrees[members], int(roots[g]), depths)
+        parent[line[roots[g] :]] = np.repeat(line, degrees[line])
     return parent
+
+
+def _by_level(members: NDArray[np.int64], degrees: NDArray[np.int64], roots: int, depths: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The members, by falling degree, in line: each level has as many rows as the one before has children."""
+    line, level, wanted = [], roots, depths * len(members)
+    depth = 0
+    while len(members):
+        below = float(wanted[depth + 1]) if depth + 1 < len(wanted) else 0.0
+        # rows spread evenly over the first so many: the more these are, the fewer children
+        low, high = level, len(members)
+        while low < high:
+            middle = (low + high + 1) // 2
+            children = degrees[_spread(level, middle)].sum()
+            low, high = (middle, high) if children >= max(below, 1.0) else (low, middle - 1)
+        chosen = _spread(level, low)
+        line.append(members[chosen])
+        level = int(degrees[chosen].sum())
+        left = np.ones(len(members), dtype=np.bool_)
+        left[chosen] = False
+        members, degrees = members[left], degrees[left]
+        depth += 1
+    return np.concatenate(line) if line else members
+
+
+def _spread(count: int, among: int) -> NDArray[np.int64]:
+    """`count` places spread evenly over the first `among`."""
+    return (np.arange(count) * among) // max(count, 1)

@@ -10,11 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from synth_engine.codes import joint_codes
 from synth_engine.encode.base import EncodingSettings, Floats
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.encode.values import to_floats
 from synth_engine.model.coarse import coarse_codes
+from synth_engine.model.keyplan import KeyPlan, plan_keys, value_columns
+from synth_engine.model.ordinals import Ordinal, find_ordinal
 from synth_engine.randomness import stream, uniforms
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from synth_engine.schema.types import MOMENT_TYPES, base_type
@@ -35,6 +38,9 @@ SERIES_WINDOW = 8
 """Rows of a series that are held out together: enough to be more than a copy of their neighbours, too few to take all
 of a day or season out of the training."""
 
+DEEPEST = 200
+"""Depth of a self-reference beyond which rows are taken to be on a cycle."""
+
 FEWEST_OWNERS = 20
 """Owners of a time series below which each of its rows is an entity: of a few stations none can be held out, and all
 their readings would be extremes."""
@@ -54,9 +60,8 @@ class PreparedTable:
 
     table: Table
     data: dict[str, pa.Array]
-    keys: list[ForeignKey]
+    plan: KeyPlan
     parents: list[NDArray[np.int64]]
-    deferred: list[bool]
     owner: int | None
     sequence: NDArray[np.int64] | None
     source_row: NDArray[np.int64]
@@ -65,7 +70,10 @@ class PreparedTable:
     alike: NDArray[np.bool_]
     coarse: dict[str, NDArray[np.int64]]
     moments: dict[str, Floats]
+    loose: dict[str, pa.Array] = field(default_factory=dict)
+    loop_share: dict[int, float] = field(default_factory=dict)
     order_column: str | None = None
+    ordinal: Ordinal | None = None
     references: dict[str, list[Reference]] = field(default_factory=dict)
 
     @property
@@ -73,9 +81,15 @@ class PreparedTable:
         return len(self.source_row)
 
     @property
-    def live_keys(self) -> list[int]:
-        """Numbers of the keys whose parents are generated before this table."""
-        return [i for i, late in enumerate(self.deferred) if not late]
+    def keys(self) -> tuple[ForeignKey, ...]:
+        return self.plan.keys
+
+    @property
+    def value_columns(self) -> list[Column]:
+        """Columns whose values the row model writes: neither given by a key, nor made for one, nor counted. Columns of keys
+        that hold a value where the key refers to nobody are among them, with the values of those rows alone."""
+        counted = self.ordinal.column if self.ordinal else None
+        return [c for c in value_columns(self.plan, self.table) if c.name != counted] + [self.table.column(c) for c in self.loose]
 
     def reference_values(self, prepared: Mapping[str, PreparedTable]) -> dict[str, list[Floats]]:
         """For each column told as steps, the value of each of its references in every row (NaN where missing)."""
@@ -116,67 +130,53 @@ def previous_values(values: Floats, sequence: NDArray[np.int64] | None) -> Float
     return before
 
 
-def usable_keys(schema: Schema, table: Table) -> list[ForeignKey]:
-    """The keys the engine generates: one column, to a table that is there."""
-    return [k for k in table.foreign_keys if len(k.columns) == 1 and k.parent in schema.tables]
-
-
-def modelled_columns(schema: Schema, table: Table) -> list[Column]:
-    """Columns whose values the row model writes: neither a generated key nor a surrogate primary key."""
-    keys = {k.columns[0] for k in usable_keys(schema, table)}
-    surrogate = set(table.primary_key) if len(table.primary_key) == 1 else set()
-    return [c for c in table.columns if c.name not in keys | surrogate]
-
-
 def prepare(schema: Schema, tables: Mapping[str, pa.Table], seed: int) -> dict[str, PreparedTable]:
     """Prepare all tables, parents first; the result is in that order."""
-    deferred = schema.deferred_keys()
     prepared: dict[str, PreparedTable] = {}
     next_entity = 0
     for name in schema.parents_first():
         table = schema.tables[name]
         data = {c.name: _one_chunk(tables[name].column(c.name)) for c in table.columns}
-        one = _prepare_table(schema, table, data, [(name, k) in deferred for k in usable_keys(schema, table)], prepared, next_entity, seed)
+        one = _prepare_table(table, plan_keys(schema, table), data, prepared, next_entity, seed)
         next_entity += one.rows
         prepared[name] = one
     for one in prepared.values():  # keys that close a cycle refer to tables that are prepared only now
-        for i, late in enumerate(one.deferred):
+        for i, late in enumerate(one.plan.deferred):
             if late:
-                one.parents[i] = _find_parents(
-                    one.data[one.keys[i].columns[0]], prepared[one.keys[i].parent].data[one.keys[i].parent_columns[0]]
-                )
+                one.parents[i] = _find_parents(one.keys[i], one.data, prepared[one.keys[i].parent].data)
+                if one.keys[i].parent == one.table.name:
+                    one.parents[i], one.loop_share[i] = _without_loops(one.parents[i])
+        one.loose.update(_loose_values(one))
     return prepared
 
 
 def _prepare_table(
-    schema: Schema,
     table: Table,
+    plan: KeyPlan,
     data: dict[str, pa.Array],
-    late: list[bool],
     prepared: Mapping[str, PreparedTable],
     next_entity: int,
     seed: int,
 ) -> PreparedTable:
-    keys = usable_keys(schema, table)
     rows = len(data[table.columns[0].name])
     parents = [
-        np.full(rows, -1, dtype=np.int64) if is_late else _find_parents(data[k.columns[0]], prepared[k.parent].data[k.parent_columns[0]])
-        for k, is_late in zip(keys, late, strict=True)
+        np.full(rows, -1, dtype=np.int64) if late else _find_parents(key, data, prepared[key.parent].data)
+        for key, late in zip(plan.keys, plan.deferred, strict=True)
     ]
-    columns = modelled_columns(schema, table)
+    ordinal = find_ordinal(table, plan, data)
+    columns = [c for c in value_columns(plan, table) if ordinal is None or c.name != ordinal.column]
     moments = {c.name: to_floats(data[c.name], c.data_type) for c in columns if _is_moment(c)}
     coarse = {c.name: coarse_codes(data[c.name], c) for c in columns if c.kind is not Kind.TEXT}
     order_column = _order_column(moments)
-    natural = _natural_order(table, data, moments.get(order_column) if order_column else None)
+    number = ordinal.column if ordinal else table.primary_key[0] if len(table.primary_key) == 1 else None
+    natural = _natural_order(table, number, data, moments.get(order_column) if order_column else None)
     telling = {c: codes for c, codes in coarse.items() if c != order_column}  # rows sorted by a column agree in it, related or not
-    owner = _choose_owner(
-        [i for i, is_late in enumerate(late) if not is_late], parents, natural, telling, moments.get(order_column) if order_column else None
-    )
+    owner = _choose_owner(sorted(plan.heads), parents, natural, telling, moments.get(order_column) if order_column else None)
     order, sequence = _in_sequence(natural, parents[owner]) if owner is not None else (np.arange(rows), None)
     entity = next_entity + np.arange(rows)
     inherits = owner is not None and _owners_are_entities(parents[owner], moments.get(order_column) if order_column else None)
     if owner is not None and inherits:
-        parent = prepared[keys[owner].parent]
+        parent = prepared[plan.keys[owner].parent]
         owned = parents[owner] >= 0
         entity[owned] = parent.entity[parents[owner][owned]]
     if owner is not None:
@@ -188,7 +188,8 @@ def _prepare_table(
         moments = {name: values[order] for name, values in moments.items()}
     chance = uniforms(stream(seed, "held out"), entity if inherits or owner is None else next_entity + _windows(sequence))
     held_out, alike = chance < HELD_OUT, (chance >= HELD_OUT) & (chance < 2 * HELD_OUT)
-    one = PreparedTable(table, data, keys, parents, late, owner, sequence, order, entity, held_out, alike, coarse, moments, order_column)
+    one = PreparedTable(table, data, plan, parents, owner, sequence, order, entity, held_out, alike, coarse, moments)
+    one.order_column, one.ordinal = order_column, ordinal
     one.references = _choose_references(one, prepared)
     return one
 
@@ -202,14 +203,56 @@ def _is_moment(column: Column) -> bool:
     return base_type(column.data_type) in MOMENT_TYPES and column.kind in (Kind.DATE, Kind.TIMESTAMP)
 
 
-def _find_parents(child: pa.Array, parent: pa.Array) -> NDArray[np.int64]:
-    """Row number of the parent each child value refers to, -1 for null and for orphans."""
-    if child.type != parent.type:
-        child = child.cast(parent.type, safe=False)
-    found = pc.index_in(child, value_set=parent)
-    index = np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
-    index[child.is_null().to_numpy(zero_copy_only=False)] = -1
-    return index
+def _find_parents(key: ForeignKey, child: Mapping[str, pa.Array], parent: Mapping[str, pa.Array]) -> NDArray[np.int64]:
+    """Row number of the parent each row refers to, -1 for a null in the key and for orphans."""
+    sides = [[parent[p], child[c]] for c, p in zip(key.columns, key.parent_columns, strict=True)]
+    known, wanted = joint_codes(sides)
+    order = np.argsort(known, kind="stable")
+    place = np.minimum(np.searchsorted(known[order], wanted), max(len(known) - 1, 0))
+    if not len(known):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    found: NDArray[np.int64] = np.where((wanted >= 0) & (known[order][place] == wanted), order[place], -1)
+    return found
+
+
+def _without_loops(parent: NDArray[np.int64]) -> tuple[NDArray[np.int64], float]:
+    """Rows that refer to themselves are roots; and the share of the roots that do."""
+    loops = parent == np.arange(len(parent))
+    roots = loops | (parent < 0)
+    return np.where(loops, -1, parent), float(loops.sum() / max(int(roots.sum()), 1))
+
+
+def depths_of(parent: NDArray[np.int64]) -> tuple[float, ...]:
+    """Share of the rows at each depth of a forest given by each row's parent (-1: root); rows on a cycle are left out."""
+    depth, at = np.zeros(len(parent), dtype=np.int64), parent
+    for level in range(1, len(parent) + 1):
+        deeper = at >= 0
+        if not deeper.any() or level > DEEPEST:
+            break
+        depth[deeper] = level
+        at = np.where(deeper, parent[np.maximum(at, 0)], -1)
+    counts = np.bincount(depth[at < 0])
+    return tuple((counts / max(int(counts.sum()), 1)).round(6).tolist())
+
+
+def _loose_values(one: PreparedTable) -> dict[str, pa.Array]:
+    """The values that columns of keys hold in rows where no key with the column refers to anybody: of a key of several
+    columns, one may be null and the others not. Columns without such values are left out."""
+    found: dict[str, pa.Array] = {}
+    for column in one.plan.columns:
+        given = [i for i, key in enumerate(one.keys) if column in key.columns and column not in one.plan.settled[i] | _single(key)]
+        if not given:
+            continue
+        covered = np.any([one.parents[i] >= 0 for i, key in enumerate(one.keys) if column in key.columns], axis=0)
+        values = pc.if_else(pa.array(covered), pa.scalar(None, one.data[column].type), one.data[column])
+        if values.null_count < len(values):
+            found[column] = values
+    return found
+
+
+def _single(key: ForeignKey) -> frozenset[str]:
+    """The column of a key of one column: null where the key is."""
+    return frozenset(key.columns) if len(key.columns) == 1 else frozenset()
 
 
 def _order_column(moments: Mapping[str, Floats]) -> str | None:
@@ -223,11 +266,11 @@ def _order_column(moments: Mapping[str, Floats]) -> str | None:
     return best
 
 
-def _natural_order(table: Table, data: Mapping[str, pa.Array], moment: Floats | None) -> NDArray[np.int64]:
-    """Rows by their moment, then by a numeric primary key, then as they came."""
+def _natural_order(table: Table, number: str | None, data: Mapping[str, pa.Array], moment: Floats | None) -> NDArray[np.int64]:
+    """Rows by their moment, then by the column that numbers them (if it does), then as they came."""
     keys: list[NDArray[np.float64]] = []
-    if len(table.primary_key) == 1 and base_type(table.column(table.primary_key[0]).data_type).startswith("int"):
-        keys.append(to_floats(data[table.primary_key[0]], table.column(table.primary_key[0]).data_type))
+    if number is not None and base_type(table.column(number).data_type).startswith("int"):
+        keys.append(to_floats(data[number], table.column(number).data_type))
     if moment is not None:
         keys.append(moment)
     rows = len(next(iter(data.values())))
@@ -329,7 +372,7 @@ def _choose_references(one: PreparedTable, prepared: Mapping[str, PreparedTable]
     chosen: dict[str, list[Reference]] = {}
     for name, values in one.moments.items():
         ranked: list[tuple[float, bool, Reference]] = []
-        candidates = [Reference("parent", i, c) for i in one.live_keys for c in prepared[one.keys[i].parent].moments]
+        candidates = [Reference("parent", i, c) for i in one.plan.live for c in prepared[one.keys[i].parent].moments]
         if one.sequence is not None and name == one.order_column:
             candidates.append(Reference("previous"))
         for reference in candidates:
@@ -361,14 +404,14 @@ def _spread(values: Floats) -> float:
 
 
 def encode_table(
-    one: PreparedTable, prepared: Mapping[str, PreparedTable], schema: Schema, settings: EncodingSettings, seed: int
+    one: PreparedTable, prepared: Mapping[str, PreparedTable], settings: EncodingSettings, seed: int
 ) -> tuple[TableEncoder, NDArray[np.int32], NDArray[np.bool_]]:
     """Fit the table's encoders and encode it: (encoder, tokens, which tokens to learn)."""
-    values = one.reference_values(prepared)
-    pairs = {name: list(zip(one.references[name], values[name], strict=True)) for name in one.references}
-    columns = modelled_columns(schema, one.table)
-    encoder = TableEncoder.fit(columns, one.data, pairs, one.entity, settings, stream(seed, "encode", one.table.name))
-    tokens, learn = encoder.encode(one.data, values)
+    references = one.reference_values(prepared)
+    pairs = {name: list(zip(one.references[name], references[name], strict=True)) for name in one.references}
+    columns, data = one.value_columns, {**one.data, **one.loose}
+    encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name))
+    tokens, learn = encoder.encode(data, references)
     return (
         encoder,
         (tokens if len(columns) else np.zeros((one.rows, 0), np.int32)),

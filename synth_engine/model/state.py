@@ -14,6 +14,7 @@ from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import RowNetwork
+from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.training import TrainingResult
 from synth_engine.schema import ForeignKey, Schema
 
@@ -24,13 +25,16 @@ MOST_CONTEXT = 160
 @dataclass
 class KeyModel:
     """One foreign key: its share of nulls, whether it is deferred (closes a cycle), its degrees, and the vocabulary
-    sizes of its parents' child summary."""
+    sizes of its parents' child summary. Of a key to the own table, `depths` are the shares of the rows at each depth, and
+    `loop_share` tells how many of the roots refer to themselves rather than to nobody."""
 
     key: ForeignKey
     null_share: float
     deferred: bool
     degrees: DegreeModel
     summary: tuple[int, int] | None
+    depths: tuple[float, ...] = ()
+    loop_share: float = 0.0
 
 
 @dataclass
@@ -48,6 +52,7 @@ class TableModel:
     references: dict[str, list[Reference]]
     key_generators: dict[str, KeyGenerator]
     keys_follow: str | None
+    ordinal: Ordinal | None = None
     row_network: RowNetwork | None = None
     link_network: RowNetwork | None = None
     joint_codes: int | None = None

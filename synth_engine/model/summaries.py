@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from synth_engine.encode.base import Floats
 from synth_engine.encode.values import to_floats
 from synth_engine.model.coarse import GROUPS, is_ordered
-from synth_engine.model.preparation import PreparedTable, modelled_columns
+from synth_engine.model.preparation import PreparedTable
 from synth_engine.randomness import generator
-from synth_engine.schema import Schema
 
 MOST_CODES = 32
 PARENTS_PER_CODE = 40
@@ -40,7 +39,7 @@ class Summary:
     counts: NDArray[np.int64]
 
 
-def summarise(child: PreparedTable, key: int, parent_rows: int, schema: Schema, seed: int, fewest: int) -> Summary:
+def summarise(child: PreparedTable, key: int, parent_rows: int, seed: int, fewest: int) -> Summary:
     """Summarise the children along `child.keys[key]` for each of the parent's rows."""
     parent = child.parents[key]
     counts = np.bincount(parent[parent >= 0], minlength=parent_rows)
@@ -50,7 +49,7 @@ def summarise(child: PreparedTable, key: int, parent_rows: int, schema: Schema, 
         return Summary(tokens, (1, 1), np.zeros((parent_rows, 1)), counts)
     place = np.full(parent_rows, -1, dtype=np.int64)
     place[active] = np.arange(len(active))
-    features = _features(child, key, place, counts[active], schema)
+    features = _features(child, key, place, counts[active])
     rng = generator(seed, "summary", child.table.name, key)
     coarse, centres = _codes(features, _most_codes(len(active), int(counts.sum())), counts[active], fewest, rng)
     tokens[active, 0] = 1 + coarse
@@ -86,12 +85,12 @@ def _most_codes(parents: int, children: int) -> int:
     return max(by_children, int(np.clip(parents // PARENTS_PER_CODE, 1, MOST_CODES)))
 
 
-def _features(child: PreparedTable, key: int, place: NDArray[np.int64], counts: NDArray[np.int64], schema: Schema) -> Floats:
+def _features(child: PreparedTable, key: int, place: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
     """Standardised statistics, shape (parents with children, statistics); each child column weighs the same."""
     has = child.parents[key] >= 0
     group, n = place[child.parents[key][has]], len(counts)
     blocks = [1.5 * _standardised(np.log1p(counts)[:, None])]
-    for column in modelled_columns(schema, child.table):
+    for column in child.value_columns:
         if column.name not in child.coarse:
             continue
         codes = child.coarse[column.name][has]

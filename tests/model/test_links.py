@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth_engine.errors import Terminal
-from synth_engine.model.links import NONE, assign, forest, without_duplicates
+from synth_engine.model.links import NONE, assign, fit_to_groups, forest, without_duplicates
 
 fully = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -55,6 +55,13 @@ def test_the_same_randomness_gives_the_same_links():
     assert (assign(*case, np.random.default_rng(5)) == assign(*case, np.random.default_rng(5))).all()
 
 
+def swapped(left, right, rng, group=None):
+    """The right side of a bridge without repeated pairs; within groups of rows, if there are any."""
+    value = np.arange(int(right.max(initial=0)) + 1)
+    group = np.zeros(len(left), np.int64) if group is None else group
+    return without_duplicates(left, right, value, group, rng, "bridge(left, right)")
+
+
 # -- unique pairs --------------------------------------------------------------------------------------------------------
 
 
@@ -64,7 +71,7 @@ def test_repeated_pairs_are_swapped_away_and_degrees_stay(seed, rows, nulls):
     rng = np.random.default_rng(seed)
     left, right = rng.integers(0, 40, rows), rng.integers(0, 40, rows)
     left[:nulls] = -1
-    moved = without_duplicates([left, right], 1, rng, "bridge(left, right)")
+    moved = swapped(left, right, rng)
     full = left >= 0
     assert len(set(zip(left[full], moved[full], strict=True))) == full.sum()
     assert np.bincount(moved).tolist() == np.bincount(right).tolist()
@@ -75,40 +82,99 @@ def test_repeated_pairs_are_swapped_away_and_degrees_stay(seed, rows, nulls):
 def test_a_bridge_that_holds_every_pair_is_arranged(lefts, rights):
     left = np.repeat(np.arange(lefts), rights)
     right = np.random.default_rng(0).permutation(np.tile(np.arange(rights), lefts))
-    moved = without_duplicates([left, right], 1, np.random.default_rng(1), "bridge(left, right)")
+    moved = swapped(left, right, np.random.default_rng(1))
     assert len(set(zip(left, moved, strict=True))) == lefts * rights
 
 
 def test_a_key_of_three_columns_may_repeat_in_any_two_of_them():
     rng = np.random.default_rng(0)
     columns = [rng.integers(0, 5, 40) for _ in range(3)]
-    moved = without_duplicates(columns, 2, rng, "b")
+    moved = swapped(columns[0] * 5 + columns[1], columns[2], rng)
     assert len(set(zip(columns[0], columns[1], moved, strict=True))) == 40
 
 
 def test_more_rows_than_pairs_are_refused_by_name():
     left, right = np.zeros(9, np.int64), np.arange(9) % 3
     with pytest.raises(Terminal, match=r"bridge\(left, right\) must be unique"):
-        without_duplicates([left, right], 1, np.random.default_rng(0), "bridge(left, right)")
+        swapped(left, right, np.random.default_rng(0))
 
 
 def test_a_table_without_rows_has_no_repeated_pairs():
-    assert len(without_duplicates([np.zeros(0, np.int64)] * 2, 0, np.random.default_rng(0), "b")) == 0
+    nothing = np.zeros(0, np.int64)
+    assert len(swapped(nothing, nothing, np.random.default_rng(0))) == 0
+
+
+def test_swaps_stay_within_their_group():
+    rng = np.random.default_rng(0)
+    group = np.repeat([0, 1], 60)
+    left, right = rng.integers(0, 20, 120), rng.integers(0, 20, 120) + 20 * group
+    moved = swapped(left, right, rng, group)
+    assert (moved // 20 == group).all()
+    assert len(set(zip(left, moved, strict=True))) == 120
 
 
 # -- forests -------------------------------------------------------------------------------------------------------------
 
 
-@fully
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 60), st.integers(0, 9))
-def test_a_forest_has_its_roots_its_degrees_and_no_cycle(shape, roots, seed):
-    rows = sum(shape) + roots
-    degrees = np.random.default_rng(seed).permutation(np.r_[shape, np.zeros(max(rows - len(shape), 0), int)][:rows])
-    degrees[0] += rows - roots - degrees.sum()  # where the shape did not fit, one row takes the rest
-    parent = forest(degrees, roots, np.random.default_rng(seed))
-    assert np.count_nonzero(parent < 0) == roots
-    assert np.bincount(parent[parent >= 0], minlength=rows).tolist() == degrees.tolist()
-    at = np.arange(rows)
-    for _ in range(rows):
+@st.composite
+def families(draw):
+    """Degrees of the rows of some groups, and how many roots each group has."""
+    degrees, group, roots = [], [], []
+    for g in range(draw(st.integers(1, 3))):
+        shape = draw(st.lists(st.integers(0, 5), min_size=1, max_size=30))
+        roots.append(draw(st.integers(1, 20)))
+        rows = sum(shape) + roots[-1]
+        own = (shape + [0] * rows)[:rows]
+        own[0] += rows - roots[-1] - sum(own)  # where the shape did not fit, one row takes the rest
+        degrees += own
+        group += [g] * rows
+    order = np.random.default_rng(draw(st.integers(0, 99))).permutation(len(degrees))
+    return np.array(degrees)[order], np.array(group)[order], np.array(roots)
+
+
+def depths(parent):
+    """How many ancestors each row has; fails on a cycle."""
+    at, depth = parent, np.zeros(len(parent), int)
+    while (at >= 0).any():
+        depth += at >= 0
         at = np.where(at >= 0, parent[at], -1)
-    assert (at < 0).all()
+        assert depth.max() <= len(parent)
+    return depth
+
+
+@fully
+@given(families(), st.lists(st.floats(0.01, 1), min_size=1, max_size=6), st.integers(0, 9))
+def test_a_forest_has_its_roots_its_degrees_and_no_cycle(family, levels, seed):
+    degrees, group, roots = family
+    parent = forest(degrees, group, roots, np.array(levels) / sum(levels), np.random.default_rng(seed))
+    assert np.bincount(group[parent < 0], minlength=len(roots)).tolist() == roots.tolist()
+    assert np.bincount(parent[parent >= 0], minlength=len(degrees)).tolist() == degrees.tolist()
+    assert (group[parent[parent >= 0]] == group[parent >= 0]).all()
+    depths(parent)
+
+
+def test_a_forest_is_as_deep_as_it_should_be():
+    degrees = np.random.default_rng(0).permutation(np.r_[np.full(300, 3), np.zeros(700, int)])
+    wanted = np.array([0.1, 0.15, 0.25, 0.25, 0.15, 0.1])
+    parent = forest(degrees, np.zeros(1000, np.int64), np.array([100]), wanted, np.random.default_rng(0))
+    shares = np.bincount(depths(parent)) / 1000
+    assert len(shares) == len(wanted)
+    assert np.abs(shares - wanted).max() < 0.03
+
+
+@fully
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 4), st.booleans(), st.integers(0, 9))
+def test_degrees_are_fitted_to_what_each_group_is_to_have(degrees, groups, unique, seed):
+    rng = np.random.default_rng(seed)
+    group = rng.integers(-1, groups, len(degrees))
+    wanted = np.where(np.bincount(group[group >= 0], minlength=groups) > 0, rng.integers(0, 30, groups), 0)
+    fitted = fit_to_groups(np.minimum(degrees, 1) if unique else np.array(degrees), group, wanted, unique, rng)
+    members = np.bincount(group[group >= 0], minlength=groups)
+    got = np.bincount(group[group >= 0], fitted[group >= 0], minlength=groups)
+    assert got.tolist() == (np.minimum(wanted, members) if unique else wanted).tolist()
+    assert (fitted[group < 0] == 0).all()
+
+
+def test_degrees_that_fit_their_groups_stay_as_they_are():
+    degrees, group = np.array([3, 0, 5, 2, 4]), np.array([0, 0, 1, 1, 1])
+    assert fit_to_groups(degrees, group, np.array([3, 11]), False, np.random.default_rng(0)).tolist() == degrees.tolist()

@@ -63,7 +63,7 @@ def test_rows_of_an_owner_stand_together_by_their_moment(prepared):
 
 def test_a_reference_to_the_own_table_waits_and_owns_nothing(prepared):
     users = prepared["users"]
-    assert users.deferred == [True]
+    assert users.plan.deferred == (True,)
     assert users.owner is None
     assert (users.parents[0] >= 0).any()
 

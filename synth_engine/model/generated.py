@@ -1,0 +1,26 @@
+"""A synthetic table before it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from synth_engine.encode.base import Floats
+
+
+@dataclass
+class GeneratedTable:
+    """Tokens, the parent row of each key (-1: none), and the columns that had to be materialised because other rows
+    depend on them."""
+
+    name: str
+    rows: int
+    tokens: NDArray[np.int32]
+    context: NDArray[np.int32]
+    parents: list[NDArray[np.int64]]
+    degrees: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    columns: dict[str, pa.Array] = field(default_factory=dict)
+    values: dict[str, Floats] = field(default_factory=dict)

@@ -1,0 +1,105 @@
+"""In which order the foreign keys of a table are assigned, and which of their columns are settled by then.
+
+Keys may share columns (with each other, or with the primary key): a tenant in every key, a date that is also a value.
+The key assigned first settles the shared columns; the others choose among the parents that agree with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from synth_engine.schema import Column, ForeignKey, Schema, Table
+
+
+@dataclass(frozen=True)
+class KeyPlan:
+    """The foreign keys of a table. `order` lists their numbers as they are assigned: live ones first, then the deferred.
+    `settled[i]` are the columns of key i that are settled before its turn; `heads` the keys that depend on no other, which
+    alone may be owners."""
+
+    keys: tuple[ForeignKey, ...]
+    deferred: tuple[bool, ...]
+    order: tuple[int, ...]
+    settled: tuple[frozenset[str], ...]
+    heads: frozenset[int]
+
+    @property
+    def live(self) -> list[int]:
+        """Numbers of the keys whose parents are generated before this table."""
+        return [i for i, late in enumerate(self.deferred) if not late]
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns whose values come from a parent."""
+        live = {c for i in self.live for c in self.keys[i].columns}
+        late = {c for i, key in enumerate(self.keys) for c in key.columns if self.deferred[i] and c not in self.settled[i]}
+        return frozenset(live | late)
+
+
+def plan_keys(schema: Schema, table: Table) -> KeyPlan:
+    """Plan the keys of a table; those to tables that are not there are left out."""
+    keys = tuple(k for k in table.foreign_keys if k.parent in schema.tables)
+    late = schema.deferred_keys()
+    deferred = tuple((table.name, k) in late for k in keys)
+    live = [i for i in range(len(keys)) if not deferred[i]]
+    order, heads = _in_turn(live, table, keys)
+    settled: list[frozenset[str]] = [frozenset()] * len(keys)
+    before: set[str] = set()
+    for i in order:
+        settled[i] = frozenset(before.intersection(keys[i].columns))
+        before.update(keys[i].columns)
+    for i, key in enumerate(keys):
+        if deferred[i]:
+            order.append(i)
+            settled[i] = frozenset(before.intersection(key.columns)) | _own_columns(table, key)
+            before.update(key.columns)
+    return KeyPlan(keys, deferred, tuple(order), tuple(settled), frozenset(heads))
+
+
+def _in_turn(live: Iterable[int], table: Table, keys: tuple[ForeignKey, ...]) -> tuple[list[int], list[int]]:
+    """The live keys in turn, and those among them that share no column with an earlier one: unique keys first (they
+    leave least choice), then those of most columns (they imply the others); keys that overlap follow one another."""
+    waiting = sorted(live, key=lambda i: (not is_unique(table, keys[i]), -len(keys[i].columns), i))
+    order: list[int] = []
+    heads: list[int] = []
+    while waiting:
+        taken = {c for i in order for c in keys[i].columns}
+        overlapping = [i for i in waiting if taken.intersection(keys[i].columns)]
+        chosen = overlapping[0] if overlapping else waiting[0]
+        if not overlapping:
+            heads.append(chosen)
+        order.append(chosen)
+        waiting.remove(chosen)
+    return order, heads
+
+
+def is_unique(table: Table, key: ForeignKey) -> bool:
+    """Whether no two rows of the table may refer to the same parent along the key."""
+    return any(unique and set(unique) <= set(key.columns) for unique in (table.primary_key, *table.unique))
+
+
+def _own_columns(table: Table, key: ForeignKey) -> frozenset[str]:
+    """Columns of a key of several that closes a cycle which are values of the row itself: part of its primary key, or
+    referring to themselves (the tenant in `(tenant, manager) -> (tenant, id)`)."""
+    if len(key.columns) == 1:
+        return frozenset()
+    same = {c for c, p in zip(key.columns, key.parent_columns, strict=True) if key.parent == table.name and c == p}
+    own = frozenset(same.union(set(key.columns) & set(table.primary_key)))
+    return own if own < set(key.columns) else frozenset()
+
+
+def surrogate_columns(plan: KeyPlan, table: Table) -> frozenset[str]:
+    """A primary key of one column that refers to nothing: its values are made, not learned."""
+    return frozenset(table.primary_key) - plan.columns if len(table.primary_key) == 1 else frozenset()
+
+
+def required(table: Table, key: ForeignKey) -> bool:
+    """Whether every row must refer to a parent."""
+    return all(not table.column(c).nullable for c in key.columns)
+
+
+def value_columns(plan: KeyPlan, table: Table) -> list[Column]:
+    """Columns of the table that no key gives a value to."""
+    taken = plan.columns | surrogate_columns(plan, table)
+    return [c for c in table.columns if c.name not in taken]

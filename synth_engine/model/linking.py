@@ -1,0 +1,341 @@
+"""Which parents the rows of a table refer to: degrees drawn, the owner's rows laid out, all other keys assigned in turn
+so that keys that share columns agree in every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from synth_engine.codes import joint_codes
+from synth_engine.errors import Terminal
+from synth_engine.model.generated import GeneratedTable
+from synth_engine.model.keyplan import KeyPlan, plan_keys, required
+from synth_engine.model.learning import degree_features, own_code, summary_slots
+from synth_engine.model.links import NONE, assign, fit_to_groups, forest, roots_of_groups, without_duplicates
+from synth_engine.model.preparation import take_or_nan
+from synth_engine.model.state import KeyModel, Model, TableModel
+from synth_engine.randomness import generator, stream
+from synth_engine.schema.types import to_arrow
+
+Rows = NDArray[np.int64]
+Marks = NDArray[np.bool_]
+
+
+class Linking:
+    """Links of the tables generated so far, `tables`; they are changed in place."""
+
+    def __init__(self, model: Model, tables: Mapping[str, GeneratedTable], seed: int) -> None:
+        self.model, self.tables, self.seed = model, tables, seed
+
+    # -- degrees and owner -----------------------------------------------------------------------------------------------
+
+    def draw_degrees(self, table: TableModel, made: GeneratedTable) -> None:
+        """Draw the degrees of all live keys; parents that no row can refer to get none."""
+        plan = self._plan(made.name)
+        for i, key in enumerate(table.keys):
+            if key.deferred:
+                continue
+            parent = self.tables[key.key.parent]
+            before = [made.degrees[j] for j in range(i) if j in made.degrees and table.keys[j].key.parent == key.key.parent]
+            total = round(made.rows * (1 - key.null_share))
+            code = own_code(self.model, made.name, i, parent.tokens)
+            drawn = key.degrees.draw(
+                degree_features(parent.tokens, parent.context, before),
+                code,
+                total,
+                stream(self.seed, "degrees", made.name, i),
+                key.key.label(made.name),
+            )
+            made.degrees[i] = self._of_open_parents(made.name, plan, i, key, drawn)
+
+    def lay_out(self, table: TableModel, made: GeneratedTable) -> tuple[Rows | None, Rows | None]:
+        """Rows of one owner stand together; rows without an owner follow, each by itself. Returns the sequences' first rows
+        and lengths."""
+        if table.owner is None:
+            return None, None
+        degrees = made.degrees[table.owner]
+        owned = int(degrees.sum())
+        made.parents[table.owner][:owned] = np.repeat(np.arange(len(degrees)), degrees)
+        lengths = np.r_[degrees[degrees > 0], np.ones(made.rows - owned, np.int64)]
+        return np.r_[0, np.cumsum(lengths)[:-1]].astype(np.int64) if len(lengths) else np.zeros(0, np.int64), lengths
+
+    def _of_open_parents(self, name: str, plan: KeyPlan, i: int, key: KeyModel, degrees: Rows) -> Rows:
+        open_ = self._open(name, plan, i)
+        if not (degrees[~open_] > 0).any():
+            return degrees
+        if not open_.any():
+            raise _no_parent(name, key, int(degrees.sum()))
+        wanted, rng = np.array([degrees.sum()]), generator(self.seed, "open", name, i)
+        return fit_to_groups(degrees, np.where(open_, 0, -1), wanted, key.degrees.unique, rng)
+
+    def _open(self, name: str, plan: KeyPlan, i: int) -> Marks:
+        """Parents along key i that a row can refer to: their key is not null, and the keys assigned later find a parent
+        that agrees with them, where they must have one."""
+        table, key = self.model.schema.tables[name], plan.keys[i]
+        open_: Marks = np.all([_present(self._of_parent(key.parent, p)) for p in key.parent_columns], axis=0)
+        settled: set[str] = set()
+        for j in plan.order:
+            later, shared = plan.keys[j], [c for c in key.columns if c in plan.settled[j]]
+            must = required(table, later) or settled.issuperset(later.columns)
+            settled.update(later.columns)
+            if j == i or not shared or not must or plan.deferred[j] or plan.order.index(j) < plan.order.index(i):
+                continue
+            sides = [[self._of_parent(key.parent, _refers(plan, i, c)), self._of_parent(later.parent, _refers(plan, j, c))] for c in shared]
+            mine, theirs = joint_codes(sides)
+            open_ &= np.isin(mine, theirs[self._open(name, plan, j)])
+        return open_
+
+    # -- references --------------------------------------------------------------------------------------------------------
+
+    def assign_references(self, table: TableModel, made: GeneratedTable, wished: NDArray[np.int32] | None) -> None:
+        """Assign the live keys other than the owner; `wished` holds two codes for each of `table.reference_keys`."""
+        plan = self._plan(made.name)
+        place = {i: 2 * at for at, i in enumerate(table.reference_keys)}
+        for i in plan.order:
+            if i in place:
+                codes, wishes = self._wishes(made, table.keys[i], i, None if wished is None else wished[:, place[i] : place[i] + 2])
+                made.parents[i] = self._assigned(made, plan, table.keys[i], i, wishes, codes)
+
+    def _wishes(self, made: GeneratedTable, key: KeyModel, i: int, wished: NDArray[np.int32] | None) -> tuple[Rows, Rows]:
+        """The code of every parent, and of the parent that each row wishes for."""
+        parent = self.tables[key.key.parent]
+        if wished is None or key.summary is None:
+            return np.zeros(parent.rows, np.int64), np.full(made.rows, NONE)
+        first, second = summary_slots(self.model, made.name, i)
+        size = key.summary[1]
+        codes = parent.tokens[:, first].astype(np.int64) * size + parent.tokens[:, second]
+        drawn = wished[:, 0].astype(np.int64) * size + wished[:, 1]
+        return codes, np.where(wished[:, 0] == 0, NONE, drawn)
+
+    def _assigned(self, made: GeneratedTable, plan: KeyPlan, key: KeyModel, i: int, wishes: Rows, codes: Rows) -> Rows:
+        """Parents of all rows along key i: those agree with what earlier keys settled, wishes are met as far as the
+        degrees allow."""
+        table, rng = self.model.schema.tables[made.name], generator(self.seed, "assign", made.name, i)
+        settled = sorted(plan.settled[i])
+        known = {c: self._given(made, plan, i, c) for c in settled}
+        there = np.stack([_present(known[c]) for c in settled]) if settled else np.ones((0, made.rows), np.bool_)
+        pattern = (1 << np.arange(len(settled))) @ there.astype(np.int64)  # which of them are there, as bits
+        patterns = sorted(np.unique(pattern).tolist(), key=lambda p: -bin(p).count("1"))
+        groups: dict[int, tuple[Rows, Rows]] = {}
+        has_parent = np.ones(made.rows, dtype=np.bool_)
+        open_ = self._open(made.name, plan, i)
+        for p in patterns:
+            rows = np.flatnonzero(pattern == p)
+            columns = [c for at, c in enumerate(settled) if there[at, rows[0]]]
+            of_parent, of_row = self._groups(made, plan, i, {c: known[c].take(pa.array(rows)) for c in columns}, len(rows))
+            of_parent = np.where(open_, of_parent, -1)
+            groups[p] = of_parent, of_row
+            has_parent[rows] = np.isin(of_row, of_parent[of_parent >= 0])
+        implied = there.all(axis=0) if set(settled) == set(key.key.columns) else np.zeros(made.rows, np.bool_)
+        must: Marks = implied if not required(table, key.key) else np.ones(made.rows, np.bool_)
+        if (must & ~has_parent).any():
+            raise _no_parent(made.name, key, int((must & ~has_parent).sum()))
+        may = must | (has_parent & ~self._completes_a_null(made, plan, i))
+        refers = _chosen(wishes != NONE, must, may, int(made.degrees[i].sum()), rng)
+        parents, left = np.full(made.rows, -1, dtype=np.int64), made.degrees[i]
+        for p in patterns:
+            of_parent, of_row = groups[p]
+            rows = np.flatnonzero(pattern == p)
+            of_row = of_row[refers[rows]]
+            rows = rows[refers[rows]]
+            if key.degrees.unique:
+                of_parent = np.where(np.isin(np.arange(len(codes)), parents), -1, of_parent)  # each serves once
+                rows, of_row = self._within_capacity(made.name, key, rows, of_row, of_parent, must, rng)
+            wanted = np.bincount(of_row, minlength=int(of_parent.max(initial=-1)) + 1)
+            quota = fit_to_groups(left, of_parent, wanted, key.degrees.unique, rng)
+            size = int(codes.max(initial=0)) + 2
+            wish = of_row * size + np.where(wishes[rows] >= 0, wishes[rows] + 1, 0)
+            parents[rows] = assign(wish, np.maximum(of_parent, 0) * size + codes + 1, quota, rng)
+            left = np.maximum(left - quota, 0)
+        return parents
+
+    def _within_capacity(
+        self, name: str, key: KeyModel, rows: Rows, group: Rows, of_parent: Rows, must: Marks, rng: np.random.Generator
+    ) -> tuple[Rows, Rows]:
+        """Of a unique key, no more rows of a group than it has parents; the others refer to nobody, if they may."""
+        room = np.bincount(of_parent[of_parent >= 0], minlength=int(group.max(initial=-1)) + 1)
+        order = np.lexsort((rng.random(len(rows)), ~must[rows], group))
+        rank = np.arange(len(rows)) - np.searchsorted(group[order], group[order], side="left")
+        kept = np.zeros(len(rows), dtype=np.bool_)
+        kept[order] = rank < room[group[order]]
+        if must[rows[~kept]].any():
+            raise _no_parent(name, key, int(must[rows[~kept]].sum()))
+        return rows[kept], group[kept]
+
+    def _groups(self, made: GeneratedTable, plan: KeyPlan, i: int, settled: Mapping[str, pa.Array], rows: int) -> tuple[Rows, Rows]:
+        """Group numbers of the parents along key i and of some rows: equal where the settled columns agree (-1: null)."""
+        parent = plan.keys[i].parent
+        if not settled:
+            return np.zeros(self.tables[parent].rows, np.int64), np.zeros(rows, np.int64)
+        theirs, mine = joint_codes([[self._of_parent(parent, _refers(plan, i, c)), values] for c, values in settled.items()])
+        distinct, small = np.unique(np.r_[theirs, mine], return_inverse=True)
+        small = small.reshape(-1) - np.searchsorted(distinct, 0)
+        small = np.where(np.r_[theirs, mine] < 0, -1, small)
+        return small[: len(theirs)], small[len(theirs) :]
+
+    def _completes_a_null(self, made: GeneratedTable, plan: KeyPlan, i: int) -> Marks:
+        """Rows in which a parent along key i would give a value to the last column of an earlier key that refers to nobody:
+        that would be an orphan."""
+        table = self.model.schema.tables[made.name]
+        out = np.zeros(made.rows, dtype=np.bool_)
+        for e in plan.order[: plan.order.index(i)]:
+            if not set(plan.keys[e].columns) & set(plan.keys[i].columns):
+                continue
+            complete = made.parents[e] < 0
+            for c in plan.keys[e].columns:
+                if c not in plan.keys[i].columns and table.column(c).nullable:
+                    complete = complete & _present(self._given(made, plan, i, c))
+            out |= complete
+        return out
+
+    def _given(self, made: GeneratedTable, plan: KeyPlan, i: int, column: str) -> pa.Array:
+        """The values of a column as the keys before key i (or the row itself) settled them."""
+        if column in made.columns:
+            return made.columns[column]
+        return self._value(made, plan, column, plan.order[: plan.order.index(i)])
+
+    # -- unique combinations -------------------------------------------------------------------------------------------------
+
+    def part_duplicates(self, table: TableModel, made: GeneratedTable) -> None:
+        """Where key columns together are unique (a bridge's pair), no combination may come twice."""
+        schema, plan = self.model.schema.tables[made.name], self._plan(made.name)
+        for unique in (schema.primary_key, *schema.unique):
+            if not unique or not set(unique) <= plan.columns or any(set(plan.keys[i].columns) == set(unique) for i in plan.live):
+                continue
+            movable = [i for i in plan.order if i in table.reference_keys and self._own_part(plan, i, unique)]
+            if not movable:
+                self._refuse_duplicates(made, plan, unique)
+                continue
+            i = movable[-1]
+            rest = [c for c in unique if c not in self._own_part(plan, i, unique)]
+            others = joint_codes([[self._value(made, plan, c, plan.live)] for c in rest])[0] if rest else np.zeros(made.rows, np.int64)
+            (value,) = joint_codes([[self._of_parent(plan.keys[i].parent, _refers(plan, i, c))] for c in self._own_part(plan, i, unique)])
+            shared = [c for c in plan.keys[i].columns if any(c in plan.keys[j].columns for j in plan.live if j != i)]
+            group = joint_codes([[self._value(made, plan, c, plan.live)] for c in shared])[0] if shared else np.zeros(made.rows, np.int64)
+            rng = generator(self.seed, "unique", made.name, *unique)
+            made.parents[i] = without_duplicates(others, made.parents[i], value, group, rng, f"{made.name}({', '.join(unique)})")
+
+    def _refuse_duplicates(self, made: GeneratedTable, plan: KeyPlan, unique: Sequence[str]) -> None:
+        code = joint_codes([[self._value(made, plan, c, plan.live)] for c in unique])[0]
+        code = code[code >= 0]
+        if len(np.unique(code)) < len(code):
+            raise Terminal(
+                f"The combination of columns in {made.name}({', '.join(unique)}) must be unique",
+                value=f"{len(code) - len(np.unique(code))} rows repeat one, and all its columns follow from the keys",
+                advice="ask for fewer rows of this table or more of its parents",
+            )
+
+    def _own_part(self, plan: KeyPlan, i: int, unique: Sequence[str]) -> list[str]:
+        """Columns of the unique key that only key i gives a value to."""
+        return [c for c in unique if c in plan.keys[i].columns and not any(c in plan.keys[j].columns for j in plan.live if j != i)]
+
+    def in_time(self, table: TableModel, made: GeneratedTable, sequence: Rows) -> None:
+        """Siblings were learned in the order of a moment. Where that is told from a moment of another parent than their
+        owner, each sequence's links are put in the order of the latter, so that the two go together."""
+        for told in table.references.values():
+            first = told[0]
+            if first.source == "previous" or first.key == table.owner or all(r.source != "previous" for r in told):
+                continue
+            moment = take_or_nan(self.tables[table.keys[first.key].key.parent].values[first.column], made.parents[first.key])
+            rows = np.flatnonzero(np.isfinite(moment))
+            sorted_rows = rows[np.lexsort((moment[rows], sequence[rows]))]
+            for i in table.reference_keys:
+                made.parents[i][rows] = made.parents[i][sorted_rows]
+
+    # -- keys that close a cycle -----------------------------------------------------------------------------------------------
+
+    def assign_deferred(self, table: TableModel, made: GeneratedTable) -> None:
+        """Assign them last, when all rows are there: exact degrees, and within one table no cycle."""
+        plan = self._plan(made.name)
+        for i in plan.order:
+            key = table.keys[i]
+            if not key.deferred:
+                continue
+            parent = self.tables[key.key.parent]
+            total = round(made.rows * (1 - key.null_share))
+            if key.key.parent == made.name and total == made.rows and total > 0:
+                total -= 1  # somebody has to be at the top: the last key is null, or itself if it may not be
+            made.degrees[i] = key.degrees.draw(
+                degree_features(parent.tokens, parent.context, []),
+                None,
+                total,
+                stream(self.seed, "degrees", made.name, i),
+                key.key.label(made.name),
+            )
+            if key.key.parent == made.name and all(_refers(plan, i, c) == c for c in plan.settled[i]):
+                made.parents[i] = self._forest(made, plan, key, i)
+            else:
+                nothing = np.full(made.rows, NONE), np.zeros(parent.rows, np.int64)
+                made.parents[i] = self._assigned(made, plan, key, i, *nothing)
+
+    def _forest(self, made: GeneratedTable, plan: KeyPlan, key: KeyModel, i: int) -> Rows:
+        """Parents of a reference to the own table. Roots refer to nobody, or to themselves as in the source."""
+        rng = generator(self.seed, "deferred", made.name, i)
+        settled = {c: self._given(made, plan, i, c) for c in plan.settled[i]}
+        _, group = self._groups(made, plan, i, settled, made.rows)
+        group = np.where(self._completes_a_null(made, plan, i), -1, group)
+        sizes = np.bincount(group[group >= 0], minlength=1)
+        roots = roots_of_groups(sizes, int(sizes.sum()) - int(made.degrees[i].sum()))
+        degrees = fit_to_groups(made.degrees[i], group, sizes - roots, key.degrees.unique, rng)
+        at = forest(degrees, group, roots, np.array(key.depths or (1.0,)), rng)
+        loops = at < 0
+        if not required(self.model.schema.tables[made.name], key.key):
+            loops &= (rng.random(made.rows) < key.loop_share) & (group >= 0)
+        return np.where(loops, np.arange(made.rows), at)
+
+    # -- values of key columns -------------------------------------------------------------------------------------------------
+
+    def key_columns(self, made: GeneratedTable, deferred: bool) -> dict[str, pa.Array]:
+        """The columns that come from parents, null where no key with the column refers to anybody; those of `deferred` keys
+        only when they are assigned."""
+        plan = self._plan(made.name)
+        keys = [i for i in plan.order if deferred or not plan.deferred[i]]
+        columns = {c for i in keys for c in plan.keys[i].columns} & plan.columns
+        return {c: self._value(made, plan, c, keys) for c in sorted(columns)}
+
+    def _value(self, made: GeneratedTable, plan: KeyPlan, column: str, keys: Sequence[int]) -> pa.Array:
+        """Values of a column from the first of the keys that has a parent in the row."""
+        target = to_arrow(self.model.schema.tables[made.name].column(column).data_type)
+        out = pa.nulls(made.rows, target)
+        for i in reversed([i for i in keys if column in plan.keys[i].columns]):
+            values, at = self._of_parent(plan.keys[i].parent, _refers(plan, i, column)), made.parents[i]
+            if len(values):
+                taken = values.take(pa.array(np.maximum(at, 0), mask=at < 0)).cast(target)
+                out = pc.coalesce(taken, out)
+        return out
+
+    def _of_parent(self, name: str, column: str) -> pa.Array:
+        return self.tables[name].columns[column]
+
+    def _plan(self, name: str) -> KeyPlan:
+        return plan_keys(self.model.schema, self.model.schema.tables[name])
+
+
+def _chosen(wishes: Marks, must: Marks, may: Marks, wanted: int, rng: np.random.Generator) -> Marks:
+    """Which rows refer to a parent: all that must, none that may not, `wanted` in all if that can be, by their wish."""
+    rank = np.where(must, 3.0, np.where(may, 1.0 + wishes, -1.0)) + 0.5 * rng.random(len(wishes))
+    count = int(np.clip(wanted, must.sum(), may.sum()))
+    out = np.zeros(len(wishes), dtype=np.bool_)
+    out[np.argsort(-rank, kind="stable")[:count]] = True
+    return out
+
+
+def _present(values: pa.Array) -> Marks:
+    return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _refers(plan: KeyPlan, i: int, column: str) -> str:
+    """The parent's column that a column of key i refers to."""
+    return plan.keys[i].parent_columns[plan.keys[i].columns.index(column)]
+
+
+def _no_parent(name: str, key: KeyModel, rows: int) -> Terminal:
+    return Terminal(
+        f"Key {key.key.label(name)} must find a parent that agrees with the row's other keys",
+        value=f"{rows} rows without one",
+        advice=f"ask for more rows of {key.key.parent} or fewer of {name}, or let the key be nullable",
+    )
