@@ -16,7 +16,7 @@ from synth_engine.schema import Column, Schema, Table
 from synth_engine.schema.checks import check_settings
 from synth_engine.schema.files import SchemaFile, apply_schema_file, read_schema_file
 from synth_engine.schema.kinds import refine_kinds
-from synth_engine.schema.types import default_kind, from_arrow, to_arrow
+from synth_engine.schema.types import arrow_schema, default_kind, from_arrow
 from synth_engine.workspace import Manifest, Workspace, versions
 
 if TYPE_CHECKING:
@@ -166,9 +166,7 @@ def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None) ->
 
 
 def _cast(data: pa.Table, table: Table) -> pa.Table:
-    return data.select(list(table.column_names)).cast(
-        pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in table.columns]), safe=False
-    )
+    return data.select(list(table.column_names)).cast(arrow_schema(table), safe=False)
 
 
 def _check_keys(schema: Schema, tables: Mapping[str, pa.Table], config: Config) -> None:

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table as Grid
 
 from synth_engine.progress import Listener, Progress
+from synth_engine.quality.scores import SCORES
 
 if TYPE_CHECKING:
     from synth_engine.schema import Column, Schema, Table
@@ -25,8 +26,6 @@ SECONDS_BETWEEN_LINES = 2.0
 
 WIDTH_OF_LOGS = 140
 """Characters a line may have where there is no terminal to ask."""
-
-SCORES = ("shapes", "pairs", "cardinality", "parent_child", "siblings")
 
 _USER_INFO = re.compile(r"(?<=://)([^\s/:@]*):[^\s]+@")
 _SECRET_PARAMETER = re.compile(r"(?i)([?&;](?:password|passwd|pwd|token|secret|private_key)=)[^\s&;'\"]+")

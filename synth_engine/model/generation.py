@@ -24,7 +24,7 @@ from synth_engine.model.uniqueness import make_unique
 from synth_engine.progress import Listener, Progress, ignore
 from synth_engine.randomness import generator, stream, uniforms
 from synth_engine.schema import Table
-from synth_engine.schema.types import to_arrow
+from synth_engine.schema.types import arrow_schema, to_arrow
 
 
 @dataclass
@@ -288,7 +288,7 @@ class Generation:
         """The table in batches, columns in schema order; the batches' size does not change a value."""
         table, made, schema = self.model.tables[name], self.tables[name], self.model.schema.tables[name]
         keys = {k.key.columns[0]: i for i, k in enumerate(table.keys)}
-        arrow = pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in schema.columns])
+        arrow = arrow_schema(schema)
         foreign = {column: self._key_column(table, made, i) for column, i in keys.items()}
         for start in range(0, max(made.rows, 1), batch_rows):
             rows = np.arange(start, min(start + batch_rows, made.rows))

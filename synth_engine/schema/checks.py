@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from synth_engine.config import Config
-from synth_engine.errors import ConfigurationError
+from synth_engine.errors import ConfigurationError, nearest
 from synth_engine.schema.model import Kind, Schema, Table
 from synth_engine.schema.types import TYPES_OF_KIND, base_type
 
@@ -69,6 +68,5 @@ def _misfits(tables: Iterable[Table]) -> list[str]:
 
 
 def _unknown(path: str, what: str, name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"did you mean {near[0]!r}" if near else f"name one of {', '.join(map(repr, list(known)[:8]))}"
+    hint = nearest(name, known) or f"name one of {', '.join(map(repr, list(known)[:8]))}"
     return f"{path}: there is no such {what}. Next step: {hint}"

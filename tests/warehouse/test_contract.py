@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from synth_engine.errors import ConfigurationError, PublicationRefused, SynthError, WarehouseError
 from synth_engine.schema import Kind, Schema
+from synth_engine.schema.types import arrow_schema
 from synth_engine.warehouse import open_warehouse, staging_name
-from synth_engine.warehouse.batches import BATCH_ROWS, arrow_schema
+from synth_engine.warehouse.batches import BATCH_ROWS
 from synth_engine.warehouse.sql import quoted
 from tests.warehouse.shop import KEYS, REGION, SOURCE, TARGET, TYPES, Shop
 
