@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -44,6 +45,22 @@ def check_settings(schema: Schema, config: Config) -> Schema:
     if faults:
         raise ConfigurationError(faults)
     return Schema(tables)
+
+
+def require_memory(schema: Schema, rows: Mapping[str, int]) -> None:
+    """Raise `ConfigurationError` if so many rows of these tables cannot fit in this machine's memory, in which they are
+    generated, even at the least of four bytes a value."""
+    needed = {name: 4 * count * len(schema.tables[name].columns) for name, count in rows.items()}
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if sum(needed.values()) > present:
+        largest = max(needed, key=needed.__getitem__)
+        raise ConfigurationError(
+            [
+                f"rows.{largest}: all tables must fit in memory while they are generated. Found: {rows[largest]:,} rows; with those of "
+                f"the other tables they need more than {sum(needed.values()) / 2**30:,.0f} GiB, and this machine has "
+                f"{present / 2**30:,.0f} GiB. Next step: ask for fewer rows"
+            ]
+        )
 
 
 def _pointing_nowhere(tables: Mapping[str, Table]) -> list[str]:

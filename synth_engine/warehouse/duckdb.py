@@ -148,6 +148,13 @@ class DuckDBWarehouse:
             replace_tables(connection, staging, into, schema)
             run(connection, sa.schema.DropSchema(sql.quoted(staging), cascade=True))
 
+    def has_tables(self, target: str | None, schema: Schema) -> bool:
+        """See `Warehouse.has_tables`."""
+        if not os.path.exists(self.location):
+            return False
+        with self._reading() as connection:
+            return catalogue.has_tables(connection, target or "main", schema)
+
     def close(self) -> None:
         """See `Warehouse.close`. Nothing is held between operations."""
 

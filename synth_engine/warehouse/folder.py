@@ -169,6 +169,12 @@ class FolderWarehouse:
                 _carry_over(folder, area, schema, staging)
                 _swap(area, folder)
 
+    def has_tables(self, target: str | None, schema: Schema) -> bool:
+        """See `Warehouse.has_tables`."""
+        folder = self._folder(target)
+        _recover(folder)
+        return folder.is_dir() and tables_in(folder).keys() >= schema.tables.keys()
+
     def close(self) -> None:
         """See `Warehouse.close`. Nothing is held between operations."""
 

@@ -159,6 +159,11 @@ class PostgresWarehouse:
             fill(connection, staging, into, schema)
             connection.execute(sa.schema.DropSchema(sql.quoted(staging), cascade=True))
 
+    def has_tables(self, target: str | None, schema: Schema) -> bool:
+        """See `Warehouse.has_tables`."""
+        with self._begin() as connection:
+            return catalogue.comments(connection, target or catalogue.default_schema(connection)).keys() >= schema.tables.keys()
+
     def close(self) -> None:
         """See `Warehouse.close`."""
         self._engine.dispose()

@@ -187,6 +187,15 @@ def test_a_publication_may_have_another_structure_than_the_one_before(any_shop: 
     assert any_shop.rows(TARGET)["orders"].column_names == ["buyer", "payer", "number"]
 
 
+def test_it_is_known_whether_the_target_has_all_tables(any_shop: Shop) -> None:
+    schema, rows = any_shop.schema, any_shop.rows()
+    assert not any_shop.warehouse.has_tables(TARGET, schema)
+    any_shop.publish(any_shop.stage("a run", schema, rows), schema)
+    assert any_shop.warehouse.has_tables(TARGET, schema)
+    more = Schema.of([*schema.tables.values(), replace(schema.tables["empty"], name="dropped")])
+    assert not any_shop.warehouse.has_tables(TARGET, more)
+
+
 def test_publishing_what_was_never_loaded_is_an_error(any_shop: Shop) -> None:
     with pytest.raises(WarehouseError, match="load step"):
         any_shop.publish(staging_name(TARGET, "never"), any_shop.schema)
