@@ -81,7 +81,7 @@ def run(config: str | None, workspace: str, **given: Any) -> None:
         target = source if settings.target == settings.source else _open(settings.target, stack)
         with terminal.progress() as listener:
             manifests = pipeline.run(settings, place, source, target, listener)
-    terminal.show_run(manifests, place.uri)
+    terminal.show_run(manifests, place.uri, place.finished_now)
 
 
 @app.command()
@@ -95,8 +95,9 @@ def reflect(config: str | None, workspace: str, **given: Any) -> None:
 
     place = _workspace(workspace)
     with ExitStack() as stack:
-        pipeline.reflect(settings, place, _open(settings.source, stack))
+        manifest = pipeline.reflect(settings, place, _open(settings.source, stack))
     terminal.show_schema(Schema.from_dict(place.read_json(place.schema)))
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -107,11 +108,12 @@ def extract(config: str | None, workspace: str, **given: Any) -> None:
     _require(settings, "source")
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with ExitStack() as stack:
         source = _open(settings.source, stack)
         listener = stack.enter_context(terminal.progress())
-        manifest = pipeline.extract(settings, _workspace(workspace), source, listener)
-    terminal.show_step(manifest)
+        manifest = pipeline.extract(settings, place, source, listener)
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -121,9 +123,10 @@ def train(config: str | None, workspace: str, **given: Any) -> None:
     settings = _settings(config, given)
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with terminal.progress() as listener:
-        manifest = pipeline.train(settings, _workspace(workspace), listener)
-    terminal.show_step(manifest)
+        manifest = pipeline.train(settings, place, listener)
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -133,9 +136,10 @@ def generate(config: str | None, workspace: str, **given: Any) -> None:
     settings = _settings(config, given)
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with terminal.progress() as listener:
-        manifest = pipeline.generate(settings, _workspace(workspace), listener)
-    terminal.show_step(manifest)
+        manifest = pipeline.generate(settings, place, listener)
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -146,11 +150,12 @@ def load(config: str | None, workspace: str, **given: Any) -> None:
     _require(settings, "target")
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with ExitStack() as stack:
         target = _open(settings.target, stack)
         listener = stack.enter_context(terminal.progress())
-        manifest = pipeline.load(settings, _workspace(workspace), target, listener)
-    terminal.show_step(manifest)
+        manifest = pipeline.load(settings, place, target, listener)
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -161,9 +166,10 @@ def validate(config: str | None, workspace: str, **given: Any) -> None:
     _require(settings, "target")
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with ExitStack() as stack:
-        manifest = pipeline.validate(settings, _workspace(workspace), _open(settings.target, stack))
-    terminal.show_step(manifest)
+        manifest = pipeline.validate(settings, place, _open(settings.target, stack))
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -174,9 +180,10 @@ def publish(config: str | None, workspace: str, **given: Any) -> None:
     _require(settings, "target")
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with ExitStack() as stack:
-        manifest = pipeline.publish(settings, _workspace(workspace), _open(settings.target, stack))
-    terminal.show_step(manifest)
+        manifest = pipeline.publish(settings, place, _open(settings.target, stack))
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -187,8 +194,9 @@ def report(config: str | None, workspace: str) -> None:
     from synth_engine import pipeline, terminal
 
     place = _workspace(workspace)
-    manifest = pipeline.report(settings, place)
-    terminal.show_step(manifest)
+    with terminal.progress() as listener:
+        manifest = pipeline.report(settings, place, listener)
+    terminal.show_step(manifest, place.finished_now)
     terminal.show_report(manifest, place.uri)
 
 

@@ -99,11 +99,6 @@ class Config(_Section):
         except ValidationError as error:
             raise ConfigurationError([_fault(item) for item in error.errors(include_url=False)]) from None
 
-    @classmethod
-    def from_file(cls, path: str | Path, *overrides: dict[str, Any]) -> Config:
-        """Read a YAML file; `overrides` (for example from the command line) win over it."""
-        return cls.build(read_settings(path), *overrides)
-
     def digest(self, places: Mapping[str, str], *fields: str) -> str:
         """sha256 of these settings and of the places (locations without credentials) a step works on."""
         content = {"places": dict(places), "settings": self.model_dump(mode="json", include=set(fields))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from synth_engine.schema import Column, Schema, Table
 from synth_engine.schema.checks import check_settings
 from synth_engine.schema.files import SchemaFile, apply_schema_file, read_schema_file
 from synth_engine.schema.kinds import refine_kinds
-from synth_engine.schema.types import default_kind, from_arrow, to_arrow
+from synth_engine.schema.types import arrow_schema, default_kind, from_arrow
 from synth_engine.workspace import Manifest, Workspace, versions
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def infer_schema(tables: Mapping[str, AnyTable], schema_file: str | Path | None 
 
     Raises `ConfigurationError` with every fault of the file.
     """
-    return _inferred({name: _as_arrow(table) for name, table in tables.items()}, schema_file)
+    return _inferred(_as_arrow(tables), schema_file)
 
 
 def train(
@@ -64,7 +65,7 @@ def train(
     if ignored:
         raise ConfigurationError(ignored)
     config = Config.build(dict(settings or {}), {"seed": seed})
-    arrow = {name: _as_arrow(table) for name, table in tables.items()}
+    arrow = _as_arrow(tables)
     found = schema if isinstance(schema, Schema) else _inferred(arrow, schema)
     missing = [
         f"tables.{name}: the schema has this table, the data does not. Next step: pass it" for name in found.tables if name not in arrow
@@ -143,8 +144,26 @@ class SynthModel:
         return cls(read_model(workspace), Config.build({"seed": manifest.seed}))
 
 
-def _as_arrow(table: AnyTable) -> pa.Table:
-    return table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+def _as_arrow(tables: Mapping[str, AnyTable]) -> dict[str, pa.Table]:
+    """What was passed as tables. Raises `ConfigurationError` with all that are none."""
+    if not isinstance(tables, Mapping):
+        raise ConfigurationError([f"tables: must be given by name. Found: {type(tables).__name__}. Next step: pass {{name: table, …}}"])
+    faults = [
+        f"tables.{name}: must be a pandas DataFrame or an Arrow table. Found: {type(table).__name__}. Next step: convert it"
+        for name, table in tables.items()
+        if not (isinstance(table, pa.Table) or _is_frame(table))
+    ]
+    if faults:
+        raise ConfigurationError(faults)
+    return {
+        name: table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False) for name, table in tables.items()
+    }
+
+
+def _is_frame(table: object) -> bool:
+    """Without loading pandas: those who pass Arrow tables need not have it, and without it there is no DataFrame."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(table, pandas.DataFrame)
 
 
 def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None) -> Schema:
@@ -166,9 +185,7 @@ def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None) ->
 
 
 def _cast(data: pa.Table, table: Table) -> pa.Table:
-    return data.select(list(table.column_names)).cast(
-        pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in table.columns]), safe=False
-    )
+    return data.select(list(table.column_names)).cast(arrow_schema(table), safe=False)
 
 
 def _check_keys(schema: Schema, tables: Mapping[str, pa.Table], config: Config) -> None:

@@ -14,17 +14,12 @@ from numpy.typing import NDArray
 from synth_engine.config import Policy
 from synth_engine.errors import SourceDataError
 from synth_engine.schema import ForeignKey, Schema, Table
-from synth_engine.schema.types import to_arrow
+from synth_engine.schema.types import arrow_schema
 from synth_engine.workspace import FileEntry, Workspace
 
 ROW_GROUP = 65_536
 PART_ROWS = 16 * ROW_GROUP
 """Rows of one Parquet part. Parts and row groups are cut at fixed rows, so that bytes do not depend on batches."""
-
-
-def arrow_schema(table: Table) -> pa.Schema:
-    """The Arrow schema in which a table is kept."""
-    return pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in table.columns])
 
 
 def write_table(workspace: Workspace, folder: str, table: Table, batches: Iterable[pa.RecordBatch]) -> tuple[list[FileEntry], int]:

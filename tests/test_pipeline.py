@@ -20,7 +20,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from synth_engine import pipeline
-from synth_engine.errors import CorruptArtefact, PublicationRefused, SchemaMismatch, Terminal, ValidationFailed
+from synth_engine.errors import (
+    ConfigurationError,
+    CorruptArtefact,
+    PublicationRefused,
+    SchemaMismatch,
+    Terminal,
+    Transient,
+    ValidationFailed,
+    WarehouseError,
+)
 from synth_engine.progress import Progress
 from synth_engine.schema import Kind
 from synth_engine.warehouse import open_warehouse
@@ -110,7 +119,7 @@ def test_each_step_leaves_a_manifest_that_names_what_it_read(finished: Place) ->
 def test_the_report_says_how_good_the_twin_is(finished: Place) -> None:
     facts = finished.workspace.require("report").facts
     assert 0 < facts["summary"]["shapes"] <= 1
-    assert facts["keys_checked"] == 4
+    assert finished.workspace.require("validate").facts["keys_checked"] == 4
     assert set(facts["privacy"]) == {"customer", "purchase"}
     page = finished.workspace.read_bytes(facts["path"]).decode()
     assert "purchase" in page
@@ -140,12 +149,35 @@ def test_a_second_run_finds_everything_done(finished: Place) -> None:
     assert twin(finished) == rows
 
 
+def test_a_step_says_whether_it_was_finished_now_or_before(finished: Place) -> None:
+    assert finished.workspace.finished_now == set(STEPS)
+    again = Workspace(finished.workspace.uri)
+    manifests = pipeline.run(config(), again, finished.warehouse, finished.warehouse)
+    assert again.finished_now == set()
+    times = [manifests[step].facts["finished"] for step in STEPS]
+    assert times == sorted(times)
+
+
 def test_progress_is_told_by_the_steps_that_take_long(place: Place) -> None:
     told: list[Progress] = []
     pipeline.generate(config(), place.workspace, told.append)
     pipeline.load(config(), place.workspace, place.warehouse, told.append)
     assert {p.step for p in told} >= {"generate", "load"}
     assert all(p.done <= p.total for p in told)
+    loaded = {p.table: p for p in told if p.step == "load"}
+    assert {name: (p.done, p.total, p.unit) for name, p in loaded.items()} == {
+        "customer": (CUSTOMERS, CUSTOMERS, "rows"),
+        "purchase": (ORDERS, ORDERS, "rows"),
+    }
+
+
+def test_progress_over_rows_tells_their_speed(tmp_path: Path) -> None:
+    place, told = Place(tmp_path), list[Progress]()
+    pipeline.run(config(), place.workspace, place.warehouse, place.warehouse, told.append)
+    for step in ("extract", "generate", "load", "report"):
+        last = [p for p in told if p.step == step][-1]
+        assert last.done == last.total, step
+        assert last.facts["rows/s"] > 0, step
 
 
 # -- nothing real gets out ---------------------------------------------------------------------------------------------
@@ -305,7 +337,7 @@ pipeline.run(config(), Workspace(folder), warehouse, warehouse, listener)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("step", "unit"), [("extract", "tables"), ("train", "epoch"), ("generate", "rows"), ("load", "tables")])
+@pytest.mark.parametrize(("step", "unit"), [("extract", "tables"), ("train", "epoch"), ("generate", "rows"), ("load", "rows")])
 def test_a_run_that_was_killed_goes_on_at_the_step_that_did_not_finish(finished: Place, tmp_path: Path, step: str, unit: str) -> None:
     place = Place(tmp_path)
     command = [sys.executable, "-c", KILLED, place.url, str(tmp_path / "work"), step, unit]
@@ -387,6 +419,61 @@ def test_bounds_can_be_changed_after_publishing(place: Place) -> None:
     before = twin(place)
     place.run(validation={"distribution_distance": 99})
     assert twin(place) == before
+
+
+@pytest.mark.parametrize("lost", ["DROP TABLE twin.purchase", "DROP SCHEMA twin CASCADE"])
+def test_tables_that_somebody_dropped_are_published_again(place: Place, lost: str) -> None:
+    place.run()
+    before, rows = place.manifests(), twin(place)
+    query(place.file, lost)
+    with pytest.raises(WarehouseError, match="run the load step again"):
+        pipeline.publish(config(), place.workspace, place.warehouse)
+    place.run()
+    assert twin(place) == rows
+    assert {step for step, manifest in place.manifests().items() if manifest != before[step]} == {"load", "validate", "publish", "report"}
+
+
+def test_an_old_run_does_not_bring_its_tables_back_over_those_of_a_newer_one(place: Place, tmp_path: Path) -> None:
+    place.run()
+    newer = Workspace(str(tmp_path / "newer"))
+    pipeline.run(config(seed=5), newer, place.warehouse, place.warehouse)
+    rows = twin(place)
+    place.run()
+    assert twin(place) == rows
+
+
+# -- one process at a time ----------------------------------------------------------------------------------------------
+
+
+def test_no_step_is_done_while_another_process_works_in_the_workspace(place: Place) -> None:
+    before, other = place.manifests(), Workspace(place.workspace.uri)
+    with other.alone():
+        for step in (
+            lambda: place.run(),
+            lambda: place.extract(),
+            lambda: pipeline.train(config(seed=9), place.workspace),
+            lambda: pipeline.generate(config(), place.workspace),
+        ):
+            with pytest.raises(Transient, match="One process at a time may work in a workspace"):
+                step()
+    assert place.manifests() == before
+    place.run()
+
+
+# -- what cannot be -----------------------------------------------------------------------------------------------------
+
+
+def test_more_rows_than_memory_holds_are_refused_before_any_work(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"rows\.purchase: all tables must fit in memory.*10,000,000,000,000 rows.*ask for fewer"):
+        place.run(rows={"customer": 5, "purchase": 10**13})
+    assert set(place.manifests()) == {"reflect"}
+
+
+def test_more_rows_than_memory_holds_are_refused_by_generate_alone(place: Place) -> None:
+    """The purchases follow their customers, so that the largest table is not the one asked for."""
+    with pytest.raises(ConfigurationError, match=r"rows\.purchase: all tables must fit in memory"):
+        pipeline.generate(config(rows={"customer": 10**13}), place.workspace)
 
 
 # -- artefacts are trusted by their hash --------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from synth_engine import snapshot
 from synth_engine.config import Policy
 from synth_engine.errors import SourceDataError
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
+from synth_engine.schema.types import arrow_schema
 from synth_engine.snapshot import KeyFault, mend_keys, part_rows, read_batches, read_table, write_table
 from synth_engine.workspace import Workspace
 
@@ -46,7 +47,7 @@ def test_what_is_written_is_read_again(workspace: Workspace, short_parts: None, 
     back = read_table(workspace, folder, NUMBERS)
     assert total == rows == back.num_rows == sum(f.rows or 0 for f in files)
     assert back["n"].to_pylist() == list(range(rows))
-    assert back.schema == snapshot.arrow_schema(NUMBERS)
+    assert back.schema == arrow_schema(NUMBERS)
     assert [f.path for f in files] == workspace.parts(folder)
     assert len(files) == max(1, -(-rows // 30))
 

@@ -8,24 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from synth_engine.quality.fidelity import Fidelity
 from synth_engine.quality.histograms import Associations, Bin, Histogram, associations, degrees, distributions
+from synth_engine.quality.scores import DETECTION, SCORES
 from synth_engine.schema import Schema
 
 if TYPE_CHECKING:
     import pandas as pd
 
     Frames = Mapping[str, pd.DataFrame]
-
-SCORES = {
-    "shapes": ("Shapes", "each column by itself"),
-    "pairs": ("Pairs", "two columns of one table together"),
-    "cardinality": ("Cardinality", "number of children per parent"),
-    "parent_child": ("Parent–child", "columns across a foreign key"),
-    "siblings": ("Siblings", "rows of one parent among themselves"),
-}
-DETECTION = {
-    "detection": ("Detection, rows", "how often a classifier tells a synthetic row from a real one"),
-    "detection_with_children": ("Detection, with children", "the same, given averages over each row's children"),
-}
 
 CHART_WIDTH, CHART_HEIGHT = 320.0, 110.0
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from synth_engine.config import Validation
-from synth_engine.quality.expectations import Suite, suites  # before great_expectations: it switches the analytics off
+from synth_engine.quality.expectations import KEY_CHECKS, Suite, suites  # before great_expectations: it switches the analytics off
 from synth_engine.quality.profile import Profile
 from synth_engine.quality.staged import catalogue
 from synth_engine.schema import Schema
@@ -98,9 +98,14 @@ class ValidationOutcome:
     failures: tuple[Failure, ...]
     checks: dict[str, int]
 
+    @property
+    def keys_checked(self) -> int:
+        """How many keys an expectation was held against."""
+        return sum(self.checks.get(check, 0) for check in KEY_CHECKS)
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; holds names and counts, no value of a row."""
-        return asdict(self)
+        """JSON-ready form with `keys_checked`; holds names and counts, no value of a row."""
+        return {**asdict(self), "keys_checked": self.keys_checked}
 
 
 def validate_staged(

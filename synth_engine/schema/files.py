@@ -6,7 +6,6 @@ itself, applying what does not fit the tables that are there. Both report every 
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from synth_engine.errors import ConfigurationError, SynthError
+from synth_engine.errors import ConfigurationError, SynthError, nearest
 from synth_engine.schema.model import Column, ForeignKey, Kind, Provenance, Schema, Table
 from synth_engine.schema.types import default_kind
 
@@ -229,7 +228,7 @@ def _form_fault(item: Any) -> str:
         return str(SynthError(f"{path}: there is no such entry", advice="remove it or correct its name"))
     if item["type"] == "enum":
         kinds = [kind.value for kind in Kind]
-        advice = f"{_nearest(str(item['input']), kinds)}write one of {', '.join(kinds)}"
+        advice = f"{_otherwise(str(item['input']), kinds)}write one of {', '.join(kinds)}"
         return str(SynthError(f"{path}: a kind must be one this product knows", value=repr(item["input"]), advice=advice))
     if item["type"] == "missing":
         return str(SynthError(f"{path}: this entry must be there", advice="add it"))
@@ -356,10 +355,11 @@ def _faults_of_key(tables: Mapping[str, Table], child: str, key: WrittenKey) -> 
 
 
 def _unknown(path: str, noun: str, name: str, known: Iterable[str]) -> SynthError:
-    advice = f"{_nearest(name, known)}correct the name, or remove the entry"
+    advice = f"{_otherwise(name, known)}correct the name, or remove the entry"
     return SynthError(f"{path}: there must be a {noun} of that name", value=repr(name), advice=advice)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}? Otherwise " if close else ""
+def _otherwise(name: str, known: Iterable[str]) -> str:
+    """What comes before advice for those who did not mean a known name."""
+    hint = nearest(name, known)
+    return f"{hint}? Otherwise " if hint else ""

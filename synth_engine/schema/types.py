@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from synth_engine.schema.model import Kind
+from synth_engine.schema.model import Kind, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,6 +100,13 @@ def to_arrow(data_type: str) -> pa.DataType:
         "binary": pa.binary(),
         "other": pa.string(),
     }[base_type(data_type)]
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """The Arrow schema in which a table travels: every column may be null, for what arrives has yet to be checked."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in table.columns])
 
 
 def from_arrow(arrow: pa.DataType) -> str:

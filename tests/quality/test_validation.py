@@ -74,6 +74,14 @@ def test_a_good_twin_passes_every_sort_of_check(good):
     assert outcome.expectations == sum(outcome.checks.values())
 
 
+def test_only_keys_that_were_looked_at_count_as_checked(good, shop, tmp_path):
+    assert good[0].keys_checked == 7
+    real = {n: arrow(t, shop.real[n]) for n, t in shop.schema.tables.items()}
+    staged = {**real, "orders": real["orders"].drop_columns(["customer_id"])}
+    outcome = validated(shop.schema, real, staged, tmp_path)
+    assert outcome.keys_checked == outcome.to_dict()["keys_checked"] == 6
+
+
 def test_data_docs_are_kept_without_a_connection_string(good):
     _, folder = good
     assert (folder / DOCS).stat().st_size > 1000
