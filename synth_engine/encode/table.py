@@ -53,6 +53,10 @@ class TableEncoder:
         with_slots = [c for c in self.columns if c.slots]
         return [i for i, c in enumerate(with_slots) for _ in c.slots]
 
+    def column(self, name: str) -> Column:
+        """The modelled column of that name, in the type its encoder sees."""
+        return next(c.column for c in self.columns if c.column.name == name)
+
     @property
     def never_null(self) -> frozenset[int]:
         """The slots whose token 0 would be a null in a column without any."""

@@ -199,7 +199,7 @@ class Generation:
         if reference.source == "previous":
             return None
         key = table.keys[reference.key].key
-        source, target = self.model.schema.tables[key.parent].column(reference.column), self.model.schema.tables[made.name].column(column)
+        source, target = self.model.tables[key.parent].encoder.column(reference.column), table.encoder.column(column)
         return in_units_of(take_or_nan(self.tables[key.parent].values[reference.column], made.parents[reference.key]), source, target)
 
     # -- columns -------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from synth_engine.quality.columns import SECONDS_PER_DAY
+from synth_engine.quality.columns import NUMBER_TYPES, SECONDS_PER_DAY, moment_type
 from synth_engine.quality.profile import MOST_CATEGORIES, Category, ColumnProfile
 from synth_engine.schema import Column, ForeignKey, Schema, Table
 from synth_engine.schema.types import base_type, decimal_digits
@@ -207,21 +207,22 @@ def _word(text: str) -> ColumnElement[str]:
 
 
 def _literal(value: float, column: Column) -> ColumnElement[Any]:
-    stored = base_type(column.data_type)
-    if stored in ("date", "time", "timestamp", "timestamptz"):
+    if moment_type(column) and base_type(column.data_type) in NUMBER_TYPES:
+        return sa.literal(int(_text(value, column).replace("-", "")))
+    if moment_type(column):
         return sa.literal(_text(value, column), sa.String)  # an untyped literal, which takes the type of the column it meets
     return sa.literal(int(value) if value.is_integer() else value)
 
 
 def _text(value: float, column: Column) -> str:
-    stored = base_type(column.data_type)
-    if stored == "time":
+    moment_is = moment_type(column)
+    if moment_is == "time":
         return time.max.isoformat() if value >= SECONDS_PER_DAY else (_EPOCH + timedelta(seconds=value)).time().isoformat()
-    if stored in ("date", "timestamp", "timestamptz"):
+    if moment_is:
         moment = _EPOCH + timedelta(seconds=value)
-        if stored == "date":
+        if moment_is == "date":
             return moment.date().isoformat()
-        return (moment if stored == "timestamptz" else moment.replace(tzinfo=None)).isoformat(" ", "seconds")
+        return (moment if moment_is == "timestamptz" else moment.replace(tzinfo=None)).isoformat(" ", "seconds")
     return f"{value:.10g}"
 
 
