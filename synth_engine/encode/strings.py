@@ -246,7 +246,7 @@ class MarkovChain:
             alive = alive[c != 0]
             if not len(alive):
                 break
-        letters = np.array(list(self.letters))
+        letters = np.array(list(self.letters), dtype=object)  # numpy's own strings end at the first NUL
         return ["".join(letters[row[: int(np.argmin(row != 0)) if (row == 0).any() else len(row)]]) for row in written]
 
     def to_json(self) -> dict[str, Any]:

@@ -20,6 +20,11 @@ FOUR_DIGIT_YEARS = (-354285, 2932896)
 """First and last day of the years 1000 to 9999: a written year has four digits."""
 
 
+def hex_digits(column: pa.Array) -> pa.Array:
+    """Bytes as text, two digits each."""
+    return pa.array([None if value is None else value.hex() for value in column.to_pylist()], pa.string())
+
+
 def to_floats(column: pa.Array, data_type: str) -> Floats:
     """The column as float64, NaN where it is null."""
     kind = base_type(data_type)

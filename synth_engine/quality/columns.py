@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synth_engine.encode.values import hex_digits
 from synth_engine.encode.written import format_that_reads, formats_of, read
 from synth_engine.schema import Column, Kind, Schema
 from synth_engine.schema.types import base_type
@@ -81,8 +82,10 @@ def numbers(values: pd.Series | pa.Array | pa.ChunkedArray, column: Column) -> N
 
 
 def texts(values: pd.Series | pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Any column as strings, missing as null, such that 1 and 1.0, or a boolean in two types, read the same."""
+    """Any column as strings, missing as null, such that 1 and 1.0, or a boolean in two types, read the same; bytes as hex digits."""
     array = _arrow(values)
+    if pa.types.is_binary(array.type):
+        return hex_digits(array)
     if pa.types.is_floating(array.type):
         whole = pc.all(pc.equal(pc.trunc(array), array)).as_py()
         array = array.cast(pa.int64()) if whole is not False and _fits_integers(array) else array

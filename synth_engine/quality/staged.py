@@ -34,7 +34,7 @@ TYPE_NAMES: dict[str, tuple[str, ...]] = {
     "boolean": ("boolean",),
     "int16": ("smallint", "tinyint", "utinyint"),
     "int32": ("integer", "usmallint"),
-    "int64": ("bigint", "uinteger", "ubigint", "hugeint", "uhugeint"),
+    "int64": ("bigint", "uinteger"),
     "float32": ("real", "float"),
     "float64": ("double precision", "double"),
     "date": ("date",),
@@ -46,7 +46,8 @@ TYPE_NAMES: dict[str, tuple[str, ...]] = {
     "json": ("json", "jsonb"),
     "binary": ("bytea", "blob"),
 }
-"""What `information_schema.columns` calls each neutral type, in lower case. `decimal` is compared with its digits."""
+"""What `information_schema.columns` calls each neutral type, in lower case. `decimal` is compared with its digits, or by
+the source's own name."""
 
 
 _COLUMNS = sa.table(
@@ -124,11 +125,11 @@ def types_query(engine: Engine, staging: str, table: Table, columns: Sequence[Co
 
 def accepted_types(column: Column) -> list[str]:
     """The catalogue's names for a column's type; empty where any type is right."""
-    digits = decimal_digits(column.data_type)
-    if digits:
-        return [f"decimal({digits[0]},{digits[1]})"]
+    digits, native = decimal_digits(column.data_type), (column.native_type or "").lower()
+    if digits:  # the warehouse's own name may say less (`hugeint`, `numeric` of any length) or other digits (`numeric(2,4)`)
+        return sorted({f"decimal({digits[0]},{digits[1]})", native.replace(" ", "").replace("numeric(", "decimal(")} - {""})
     known = TYPE_NAMES.get(base_type(column.data_type), ())
-    own = (column.native_type or "").lower().partition("(")[0].strip()
+    own = native.partition("(")[0].strip()
     return sorted({*known, own} - {""}) if known else []
 
 

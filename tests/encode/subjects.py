@@ -147,6 +147,7 @@ SUBJECTS = [
     Subject("timestamps in text", Kind.TIMESTAMP, "timestamp(string as %Y-%m-%dT%H:%M:%S)", lambda rng: _instant(rng).isoformat()),
     Subject("times in text", Kind.TIME, "time(string as %H:%M)", lambda rng: f"{_instant(rng):%H:%M}"),
     Subject("codes", Kind.TEXT, "string(12)", lambda rng: f"AB-{rng.integers(0, 10**6):06d}"),
+    Subject("bytes written anew", Kind.TEXT, "binary", lambda rng: rng.bytes(int(rng.integers(1, 9)))),
     Subject("names", Kind.TEXT, "string", _name),
     Subject("dates after a parent's", Kind.DATE, "date", _day, relative=True),
     Subject(
