@@ -161,7 +161,8 @@ def generate(config: Config, workspace: Workspace, listener: Listener = ignore) 
             workspace, workspace.synthetic(name), model.schema.tables[name], generation.batches(name, config.generation_batch_rows)
         )
         files += written
-    return step.finish(files, {"rows": {name: _rows(files, workspace.synthetic(name)) for name in model.tables}})
+    rows = {name: _rows(files, workspace.synthetic(name)) for name in model.tables}
+    return step.finish(files, {"rows": rows, "changed": model.changes(generation.counts)})
 
 
 def load(config: Config, workspace: Workspace, target: Warehouse, listener: Listener = ignore) -> Manifest:

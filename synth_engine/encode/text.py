@@ -51,6 +51,13 @@ class TextEncoder(Encoder):
     def from_json(cls, raw: Mapping[str, Any]) -> TextEncoder:
         return cls(StringModel.from_json(raw["model"]), raw["data_type"], raw["seed"])
 
+    def changes(self, rows: int) -> list[str]:
+        change = self.model.change(rows, unique=False)
+        return [change] if change else []
+
+    def lack(self, rows: int) -> str | None:
+        return self.model.lack(rows, unique=False)
+
     def protections(self) -> list[str]:
         return ["written anew in the learned format; real values are kept out by a Bloom filter"]
 

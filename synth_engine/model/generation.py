@@ -79,7 +79,8 @@ class Generation:
         self.tables: dict[str, GeneratedTable] = {}
 
     def run(self) -> Generation:
-        """Generate all tables in memory as tokens."""
+        """Generate all tables in memory as tokens. Raises `ConfigurationError` if a column's type cannot hold so many rows."""
+        self.model.require_room(self.counts)
         for name in self.model.tables:
             self._table(name)
         for name in self.model.tables:

@@ -75,6 +75,7 @@ class _Learner:
         for done, (name, one) in enumerate(self.prepared.items(), 1):
             self._encode(name, one)
             self.listener(Progress("train", name, done, len(self.prepared), "tables encoded"))
+        self.model.require_room({name: one.rows for name, one in self.prepared.items()})  # before the work of training
         self._summarise()
         for name, one in self.prepared.items():
             self._contextualise(name, one)

@@ -8,7 +8,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 # scripts all depend on fetched ones, so none is kept; links to follow stay
-_FETCHING = re.compile(r"""<script\b.*?</script\s*>|<(?:link|img)\b[^>]*?\b(?:href|src)\s*=\s*["']?(?:https?:)?//[^>]*>""", re.DOTALL | re.IGNORECASE)
+_FETCHING = re.compile(
+    r"""<script\b.*?</script\s*>|<(?:link|img)\b[^>]*?\b(?:href|src)\s*=\s*["']?(?:https?:)?//[^>]*>""", re.DOTALL | re.IGNORECASE
+)
 _FETCHING_STYLE = re.compile(r"""url\(\s*["']?(?:https?:)?//[^)]*\)""", re.IGNORECASE)
 
 _HEAD = """<meta http-equiv="Content-Security-Policy" content="default-src 'self' file: data: 'unsafe-inline'">

@@ -19,7 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synth_engine.config import Privacy
-from synth_engine.quality.columns import MOMENT_TYPES, NUMBER_TYPES, SECONDS_PER_DAY, is_continuous, is_discrete, key_columns, moment_type, numbers
+from synth_engine.quality.columns import (
+    MOMENT_TYPES,
+    NUMBER_TYPES,
+    SECONDS_PER_DAY,
+    is_continuous,
+    is_discrete,
+    key_columns,
+    moment_type,
+    numbers,
+)
 from synth_engine.schema import Column, Schema, Table
 from synth_engine.schema.types import base_type
 
