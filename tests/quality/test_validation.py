@@ -17,6 +17,7 @@ from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 
 from synth_engine.config import Privacy, Validation
 from synth_engine.quality.profile import profile
+from synth_engine.quality.staged import is_typed_as
 from synth_engine.quality.validation import DOCS, ValidationOutcome, validate_staged
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from synth_engine.schema.types import to_arrow
@@ -82,6 +83,26 @@ def test_data_docs_are_kept_without_a_connection_string(good):
     assert (folder / DOCS).stat().st_size > 1000
     settings = (folder / "gx" / "great_expectations.yml").read_text()
     assert "duckdb" not in settings and "analytics_enabled: false" in settings
+
+
+@pytest.mark.parametrize(
+    ("data_type", "native", "spelled"),
+    [
+        ("decimal(10,2)", None, "decimal(10,2)"),
+        ("decimal(38,0)", "HUGEINT", "hugeint"),
+        ("decimal(38,0)", "HUGEINT", "decimal(38,0)"),
+        ("decimal(20,0)", "UBIGINT", "ubigint"),
+        ("decimal(38,9)", "numeric", "numeric"),
+        ("decimal(4,4)", "numeric(2,4)", "decimal(2,4)"),
+    ],
+)
+def test_a_decimal_may_be_staged_under_the_source_s_own_name(data_type, native, spelled):
+    assert is_typed_as(Column("x", Kind.DECIMAL, data_type, native_type=native), spelled)
+
+
+def test_a_decimal_of_other_digits_or_of_none_is_another_type():
+    column = Column("x", Kind.DECIMAL, "decimal(10,2)", native_type="numeric(10,2)")
+    assert not any(is_typed_as(column, spelled) for spelled in ("decimal(11,2)", "numeric", "hugeint", "double"))
 
 
 class Fetched(HTMLParser):
