@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def assess(workspace: Workspace, schema: Schema, seed: int, listener: Listener =
             fidelity,
             privacy=privacy,
             validation=validation,
-            protections=_protections(manifests["train"]),
+            protections=_told(manifests["train"].facts["protected"]),
             steps=[(step, manifests[step].facts["seconds"]) for step in STEPS if step in manifests],
             versions=manifests["generate"].versions,
             seed=manifests["generate"].seed,
@@ -71,14 +72,14 @@ def _marks(workspace: Workspace, name: str) -> tuple[NDArray[np.bool_], NDArray[
     return held_out, alike
 
 
-def _protections(trained: Manifest) -> list[str]:
-    protected = trained.facts["protected"]
-    return [f"{table}.{column}: {what}" for table, columns in protected.items() for column, found in columns.items() for what in found]
+def _told(of_columns: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
+    return [f"{table}.{column}: {what}" for table, columns in of_columns.items() for column, found in columns.items() for what in found]
 
 
 def _notes(schema: Schema, manifests: dict[str, Manifest]) -> list[str]:
     """What a reader should know: what could not be kept, faults of the source, and whether the run can be repeated."""
     notes = [f"{name}: {note}" for name, table in schema.tables.items() for note in table.notes]
+    notes += _told(manifests["generate"].facts["changed"])
     notes += [f"source: {fault}" for fault in manifests["extract"].facts["key_faults"]]
     if not manifests["train"].facts["reproducible"]:
         notes.append("training was cut short by its time budget: the same seed may give another twin")

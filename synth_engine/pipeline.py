@@ -117,11 +117,13 @@ def reflect(config: Config, workspace: Workspace, source: Warehouse) -> Manifest
 def extract(config: Config, workspace: Workspace, source: Warehouse, listener: Listener = ignore) -> Manifest:
     """Copy all tables as they were at one point in time into Parquet; find and treat rows that break the source's keys.
 
-    Raises `SourceDataError` with counts if there are any and the policy is to fail.
+    Raises `SourceDataError` with counts if there are any and the policy is to fail, and `ConfigurationError` for kinds
+    that the values of a column do not bear out.
     """
     step = _Step("extract", config, workspace, ("reflect",), {"source": source.location}, ("policy", "privacy"))
     if (done := step.current()) is not None:
         return done
+    from synth_engine.encode.written import with_written_moments
     from synth_engine.quality.profile import profile
     from synth_engine.snapshot import mend_keys, read_batches, write_table
 
@@ -134,6 +136,7 @@ def extract(config: Config, workspace: Workspace, source: Warehouse, listener: L
             listener(Progress("extract", name, number, len(schema.tables), "tables", facts={"rows": rows, "rows/s": speed}))
         identifier = snapshot.identifier
     faults = mend_keys(workspace, schema, config.policy)
+    with_written_moments(schema, lambda name, columns: read_batches(workspace, workspace.snapshot(name), columns))  # refuses, or nothing
     batches = {name: partial(read_batches, workspace, workspace.snapshot(name)) for name in schema.tables}
     workspace.write_json(workspace.profile, profile(schema, batches, config.privacy, seed=config.seed).to_dict())
     files = [entry for name in schema.tables for entry in _table_files(workspace, workspace.snapshot(name))]
@@ -183,7 +186,8 @@ def generate(config: Config, workspace: Workspace, listener: Listener = ignore) 
             workspace, workspace.synthetic(name), model.schema.tables[name], generation.batches(name, config.generation_batch_rows)
         )
         files += written
-    return step.finish(files, {"rows": {name: _rows(files, workspace.synthetic(name)) for name in model.tables}})
+    rows = {name: _rows(files, workspace.synthetic(name)) for name in model.tables}
+    return step.finish(files, {"rows": rows, "changed": model.changes(generation.counts)})
 
 
 @_alone

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import string
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from typing import Any
 
 import duckdb
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synth_engine import pipeline
+from synth_engine import library, pipeline
 from synth_engine.errors import (
     ConfigurationError,
     CorruptArtefact,
@@ -31,7 +33,7 @@ from synth_engine.errors import (
     WarehouseError,
 )
 from synth_engine.progress import Progress
-from synth_engine.schema import Kind
+from synth_engine.schema import Column, Kind, Schema, Table
 from synth_engine.warehouse import open_warehouse
 from synth_engine.workspace import STEPS, Manifest, Workspace
 from tests import small_shop
@@ -522,6 +524,63 @@ def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
+
+
+# -- columns that are easily spoilt ------------------------------------------------------------------------------------
+
+ODD_TABLE = (
+    "CREATE TABLE shop.odd (code varchar PRIMARY KEY, day bigint NOT NULL, worth hugeint, size ubigint NOT NULL, photo blob NOT NULL)",
+    """INSERT INTO shop.odd SELECT chr(65 + i // 26) || chr(65 + i % 26), strftime(DATE '2014-01-01' + i % 300, '%Y%m%d')::bigint,
+        i::hugeint * 10::hugeint ** 20, hash(i), unhex(md5(i::varchar)) FROM (SELECT range::integer AS i FROM range(600))""",
+)
+ODD_KINDS = {"odd": {"day": {"kind": "date"}, "photo": {"kind": "category"}}}
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A finished run over a table of keys without room, dates in integers, integers of 128 bits, and photographs. To be read only."""
+    place = Place(tmp_path_factory.mktemp("odd"), extra=ODD_TABLE)
+    place.run(tables=["odd"], columns=ODD_KINDS)
+    return place
+
+
+def test_dates_in_integers_come_out_as_days_of_the_calendar(odd: Place) -> None:
+    assert query(odd.file, "SELECT count(*), count(try_strptime(day::varchar, '%Y%m%d')) FROM twin.odd") == [(600, 600)]
+
+
+def test_integers_that_a_kind_takes_for_dates_and_are_none_are_refused_by_extract(tmp_path: Path) -> None:
+    place = Place(tmp_path, extra=[*ODD_TABLE, "UPDATE shop.odd SET day = 20140231 WHERE code < 'AD'"])
+    with pytest.raises(ConfigurationError) as raised:
+        place.extract(tables=["odd"], columns=ODD_KINDS)
+    assert raised.value.faults[0].startswith("columns.odd.day: every value of kind date in type int64 must be written in one of: yyyymmdd")
+    assert "0.50% of the values (3 of 600) are not yyyymmdd" in raised.value.faults[0]
+    assert "20140231" not in str(raised.value)
+
+
+def test_wide_integers_keep_their_type(odd: Place) -> None:
+    types = "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'twin' AND table_name = 'odd'"
+    assert dict(query(odd.file, types)) == {"code": "VARCHAR", "day": "BIGINT", "worth": "HUGEINT", "size": "UBIGINT", "photo": "BLOB"}
+
+
+def test_bytes_that_nobody_shares_and_must_not_be_null_are_new_ones(odd: Place) -> None:
+    assert query(odd.file, "SELECT count(*) FROM twin.odd WHERE photo IS NULL OR photo IN (SELECT photo FROM shop.odd)") == [(0,)]
+
+
+def test_keys_whose_format_has_no_room_for_new_ones_are_told_to_have_another(odd: Place) -> None:
+    counts = "SELECT count(DISTINCT code), count(*) FILTER (code IN (SELECT code FROM shop.odd)) FROM twin.odd"
+    ((distinct, real),) = query(odd.file, counts)
+    assert (distinct, real) == (600, 0)
+    (told,) = odd.workspace.require("generate").facts["changed"]["odd"]["code"]
+    assert told.startswith("100% of the values have a format with too little room for 600 new ones")
+    assert f"odd.code: {told}" in odd.workspace.read_bytes(odd.workspace.report).decode()
+
+
+def test_more_keys_than_their_type_has_room_for_are_refused_before_training() -> None:
+    codes = [a + b for a in string.printable[:94] for b in string.printable[:94]]
+    schema = Schema.of([Table("t", (Column("code", Kind.IDENTIFIER, "string(2)", nullable=False),), primary_key=("code",))])
+    with pytest.raises(ConfigurationError, match=r"t\.code: its type must have room for new values beside the real ones") as raised:
+        library.train({"t": pa.table({"code": codes})}, schema)
+    assert "Next step: widen the column in the source" in str(raised.value)
 
 
 # -- what reflect says --------------------------------------------------------------------------------------------------

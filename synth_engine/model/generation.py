@@ -80,7 +80,8 @@ class Generation:
         self.tables: dict[str, GeneratedTable] = {}
 
     def run(self) -> Generation:
-        """Generate all tables in memory as tokens."""
+        """Generate all tables in memory as tokens. Raises `ConfigurationError` if a column's type cannot hold so many rows."""
+        self.model.require_room(self.counts)
         try:
             for name in self.model.tables:
                 self._table(name)
@@ -222,7 +223,7 @@ class Generation:
         if reference.source == "previous":
             return None
         key = table.keys[reference.key].key
-        source, target = self.model.schema.tables[key.parent].column(reference.column), self.model.schema.tables[made.name].column(column)
+        source, target = self.model.tables[key.parent].encoder.column(reference.column), table.encoder.column(column)
         return in_units_of(take_or_nan(self.tables[key.parent].values[reference.column], made.parents[reference.key]), source, target)
 
     # -- columns -------------------------------------------------------------------------------------------------------
