@@ -8,7 +8,7 @@ with its evidence: counts and names, never a value.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any
@@ -26,6 +26,9 @@ SHOWN_SHARE = 0.95
 FEWEST_ROWS = 10
 """In fewer rows, being unique says nothing about a column whose name says nothing."""
 
+FEWEST_VALUES = 3
+"""Fewer different values may be in a key by chance, whatever they look like."""
+
 COLLISIONS = 5.0
 """Values that chance would have repeated so often (on average) are unique by design: chance alone does so once in 150 tables."""
 
@@ -39,6 +42,7 @@ _KEY_WORDS = frozenset({"id", "key", "code", "uuid", "guid", "pk", "fk", "sk", "
 _GENERIC_WORDS = _KEY_WORDS | {"name", "no", "nr", "num", "number"}
 _TABLE_PREFIXES = frozenset({"dim", "fct", "fact", "stg", "raw", "src", "tbl"})
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
+_JOINED = re.compile(rf"(.{{3,}})(?:{'|'.join(sorted(_KEY_WORDS - {'ref'}))})")
 
 NAMED_AFTER_TABLE, NAMED_AFTER_KEY, NOT_NAMED = 2, 1, 0
 
@@ -165,9 +169,11 @@ class _Inference:
         sample = self.samples[table.name]
         return [c for c in self.columns[table.name] if sample.is_key(c) and _is_short(sample.distinct(c))]
 
-    def _primary(self, name: str, links: Iterable[_Link]) -> list[InferredKey]:
-        """All unique columns of a table, the one that is its key taken."""
-        referred = {link.key for link in links if link.parent == name and link.child != name and link.holds and link.named}
+    def _primary(self, name: str, links: Sequence[_Link]) -> list[InferredKey]:
+        """The unique columns of a table that could be its key, the best of them taken; `links` come best first."""
+        best_of = {(link.child, link.column): link for link in reversed(links)}
+        referred = {k.key for k in best_of.values() if k.parent == name and k.child != name and k.holds and k.named}
+        refers = {k.column for k in best_of.values() if k.child == name and k.convincing}
         sample, first = self.samples[name], next(iter(self.schema.tables[name].column_names))
         reasons = {}
         for column in self.candidates[name]:
@@ -175,14 +181,20 @@ class _Inference:
                 reasons[column] = (0, "named as the table's key")
             elif column in referred:
                 reasons[column] = (1, "other tables refer to it")
-            elif column == first and sample.rows.num_rows >= FEWEST_ROWS and _is_systematic(sample.distinct(column)):
+            elif column == first and column not in refers and self._is_systematic(name, column):
                 reasons[column] = (2, "the first column, and too regular for chance")
         best = min(reasons, key=lambda column: reasons[column][0], default=None)
         unique = f"all {sample.rows.num_rows:,} values differ, none is null{sample.words}"
-        return [
-            InferredKey(name, (column,), column == best, f"{unique}; {self._verdict(column, best, reasons)}")
-            for column in self.candidates[name]
-        ]
+        shown = self.candidates[name] if best is None else reasons
+        return [InferredKey(name, (c,), c == best, f"{unique}; {self._verdict(c, best, reasons)}") for c in shown]
+
+    def _is_systematic(self, name: str, column: str) -> bool:
+        """Whether different values cannot be chance: numbers without gaps, strings of a format."""
+        values = self.samples[name].distinct(column)
+        if len(values) < FEWEST_ROWS or not pa.types.is_integer(values.type):
+            return len(values) >= FEWEST_ROWS and _is_formatted(values)
+        bounds = pc.min_max(values).as_py()
+        return bool(len(values) ** 2 / (2 * (bounds["max"] - bounds["min"] + 1)) >= COLLISIONS)
 
     @staticmethod
     def _verdict(column: str, best: str | None, reasons: Mapping[str, tuple[int, str]]) -> str:
@@ -193,9 +205,11 @@ class _Inference:
     def _pairs(self, name: str, foreign: Iterable[InferredKey]) -> list[InferredKey]:
         """Pairs of references that are unique together: the key of a table that links others."""
         sample, table = self.samples[name], self.schema.tables[name]
-        taken = {key.columns[0] for key in foreign if key.table == name and key.taken}
-        declared = {key.columns[0] for key in table.foreign_keys if len(key.columns) == 1}
-        paired = [c for c in self.columns[name] if c in taken | declared or _refers_by_name(c)][:MOST_PAIRED_COLUMNS]
+        references = {key.columns[0] for key in foreign if key.table == name and key.taken}
+        references |= {key.columns[0] for key in table.foreign_keys if len(key.columns) == 1}
+        # with a column that is unique by itself any pair is unique
+        several = [c for c in self.columns[name] if c not in self.candidates[name]]
+        paired = [c for c in several if c in references or _refers_by_name(c)][:MOST_PAIRED_COLUMNS]
         found: list[InferredKey] = []
         for pair in (pair for pair in combinations(paired, 2) if sample.is_key(*pair)):
             possible = len(sample.distinct(pair[0])) * len(sample.distinct(pair[1]))
@@ -239,7 +253,9 @@ class _Inference:
         if not len(values) or not len(keys) or (sample.whole and len(values) * SHOWN_SHARE > len(keys)):
             return
         share = pc.sum(pc.is_in(values, value_set=keys)).as_py() / len(values)
-        formatted = family != "integer" and _is_formatted(values)
+        formatted = _is_formatted(values)
+        if not named and (child.name == parent.name or len(values) < FEWEST_VALUES):
+            return
         # of a parent that was cut, values that are missing may be among the rows not read
         holds = share == 1 or (not sample.whole and share > 0)
         if share >= SHOWN_SHARE or (holds and (named or formatted)):
@@ -252,10 +268,13 @@ class _Inference:
         found = []
         for link in links:
             parent = self.schema.tables[link.parent]
+            keys = [parent.primary_key, *parent.unique, chosen.get(link.parent, ())]
+            if (link.key,) not in keys and any(keys):
+                continue  # the parent has a key, and this column is not it
             reason = _reason(link)
             if link.convincing:
                 back = convincing.get((link.parent, link.key, link.child, link.column), -1)
-                if (link.key,) not in (parent.primary_key, *parent.unique, chosen.get(link.parent, ())):
+                if (link.key,) not in keys:
                     reason = f"{link.key} is not taken as the key of {link.parent}"
                 elif back >= link.named:
                     reason = "each is included in the other, so nothing tells which of them refers"
@@ -301,17 +320,9 @@ def _is_short(values: pa.Array) -> bool:
     return not pa.types.is_string(values.type) or pc.max(pc.utf8_length(values)).as_py() <= LONGEST_KEY
 
 
-def _is_systematic(values: pa.Array) -> bool:
-    """Whether different values cannot be chance: numbers without gaps, strings of a format."""
-    if not pa.types.is_integer(values.type):
-        return pa.types.is_string(values.type) and _is_formatted(values)
-    bounds = pc.min_max(values).as_py()
-    return bool(len(values) ** 2 / (2 * (bounds["max"] - bounds["min"] + 1)) >= COLLISIONS)
-
-
 def _is_formatted(values: pa.Array) -> bool:
-    """Whether these are UUIDs, or strings of six characters and more with digits in each, at least three of them."""
-    if not pa.types.is_string(values.type) or len(values) < 3:
+    """Whether these are UUIDs, or other strings of six characters and more with digits in each."""
+    if not pa.types.is_string(values.type) or len(values) < FEWEST_VALUES:
         return False
     long = pc.greater_equal(pc.utf8_length(values), 6)
     return bool(pc.all(pc.and_(long, pc.match_substring_regex(values, r"[0-9]"))).as_py())
@@ -339,7 +350,9 @@ def _table_words(name: str) -> list[str]:
 
 
 def _stem(words: list[str]) -> list[str]:
-    """What words of a column say besides being a key: `fk`, customer, `id` -> customer."""
+    """What words of a column say besides being a key: `fk`, customer, `id` -> customer, and customerid -> customer."""
+    if len(words) == 1 and words[0] not in _KEY_WORDS and (joined := _JOINED.fullmatch(words[0])):
+        return [joined[1]]
     start = 1 if len(words) > 1 and words[0] in _KEY_WORDS else 0
     end = len(words)
     while end > start and words[end - 1] in _KEY_WORDS:
@@ -349,16 +362,14 @@ def _stem(words: list[str]) -> list[str]:
 
 def _is_of_table(words: list[str], table: list[str], *, with_role: bool) -> bool:
     """Whether a column's words name the table: customer, customer_id, customerid, and with a role ship_customer_id."""
-    if len(words) == 1 and words[0] in {f"{''.join(table)}{word}" for word in _KEY_WORDS}:
-        return True
     stem = _stem(words)
-    return stem == table or (with_role and stem != words and bool(table) and stem[-len(table) :] == table)
+    return "".join(stem) == "".join(table) or (with_role and stem != words and bool(table) and stem[-len(table) :] == table)
 
 
 def _is_own_key(column: str, table: str) -> bool:
     """Whether the column is named as the key of its own table: id, customer_id."""
     words = _words(column)
-    return not _stem(words) or _is_of_table(words, _table_words(table), with_role=False)
+    return _stem(words) != words and (not _stem(words) or _is_of_table(words, _table_words(table), with_role=False))
 
 
 def _refers_by_name(column: str) -> bool:
