@@ -169,7 +169,8 @@ def _keys_of(table: Table, column: Column) -> str:
     for unique in table.unique:
         others = ", ".join(other for other in unique if other != name)
         if name in unique:
-            facts.append(f"unique{f' with {others}' if others else ''} ({table.provenance(unique).value})")
+            words = f"unique with {others}" if others else "unique"
+            facts.append(f"{words} ({table.provenance(unique).value})")
     for key in table.foreign_keys:
         if name in key.columns:
             facts.append(f"to {key.parent}.{key.parent_columns[key.columns.index(name)]} ({key.provenance.value})")

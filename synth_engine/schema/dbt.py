@@ -93,8 +93,8 @@ class _Node(_Part):
     schema_name: str | None = Field(default=None, alias="schema")
     relation_name: str | None = None
     source_name: str | None = None
-    version: str | float | None = None
-    latest_version: str | float | None = None
+    version: str | int | float | None = None
+    latest_version: str | int | float | None = None
     config: _Config = _Config()
     columns: dict[str, _Column] = Field(default_factory=dict)
     constraints: tuple[_Constraint, ...] | None = None

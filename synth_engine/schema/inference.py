@@ -60,7 +60,7 @@ class InferredKey:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
-        return asdict(self)
+        return {**asdict(self), "columns": list(self.columns), "parent_columns": list(self.parent_columns)}
 
 
 @dataclass(frozen=True)
