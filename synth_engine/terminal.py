@@ -111,7 +111,8 @@ def show_inferred(manifest: Manifest) -> None:
         grid.add_row(escape(place + target), escape(key["evidence"]), "yes" if key["taken"] else "no")
     console = _console()
     console.print(grid)
-    console.print("Keys that are not taken can be written in a schema file.")
+    if not all(key["taken"] for key in keys):
+        console.print("Keys that were not taken can be written in a schema file.")
 
 
 def show_step(manifest: Manifest) -> None:

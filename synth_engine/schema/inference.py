@@ -79,9 +79,9 @@ class Sample:
         """The different values of a column, without null."""
         if column not in self._distinct:
             values = self.rows[column]
-            if not pa.types.is_decimal(values.type):
-                values = values.cast(pa.int64() if pa.types.is_integer(values.type) else pa.string())
-            self._distinct[column] = pc.unique(values).drop_null()
+            # values can be compared across tables only in one and the same type
+            decimal = pa.decimal128(38, 0) if pa.types.is_decimal(values.type) else pa.string()
+            self._distinct[column] = pc.unique(values.cast(pa.int64() if pa.types.is_integer(values.type) else decimal)).drop_null()
         return self._distinct[column]
 
     def is_key(self, *columns: str) -> bool:
@@ -244,7 +244,7 @@ class _Inference:
         named, specific = _named(column, child.name, parent.name, key)
         own = _is_own_key(column, child.name) and named < NAMED_AFTER_TABLE
         # a number says nothing by its value, and a key named after its own table refers to no other by its name
-        if family != _family(parent.column(key).data_type) or (family == "integer" and (own or not named)):
+        if family != _family(parent.column(key).data_type) or (family not in ("string", "uuid") and (own or not named)):
             return
         if own and (named or child.name == parent.name):
             return
@@ -252,10 +252,9 @@ class _Inference:
         keys = sample.distinct(key)
         if not len(values) or not len(keys) or (sample.whole and len(values) * SHOWN_SHARE > len(keys)):
             return
-        share = pc.sum(pc.is_in(values, value_set=keys)).as_py() / len(values)
-        formatted = _is_formatted(values)
         if not named and (child.name == parent.name or len(values) < FEWEST_VALUES):
             return
+        share, formatted = pc.sum(pc.is_in(values, value_set=keys)).as_py() / len(values), _is_formatted(values)
         # of a parent that was cut, values that are missing may be among the rows not read
         holds = share == 1 or (not sample.whole and share > 0)
         if share >= SHOWN_SHARE or (holds and (named or formatted)):
@@ -312,7 +311,7 @@ def _family(data_type: str) -> str:
     if base in ("int16", "int32", "int64"):
         return "integer"
     if digits:
-        return data_type if digits[1] == 0 else ""
+        return "decimal" if digits[0] <= 38 and digits[1] == 0 else ""
     return base if base in ("string", "uuid") else ""
 
 

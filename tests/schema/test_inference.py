@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -202,6 +204,18 @@ def test_a_column_with_a_foreign_key_is_given_no_other() -> None:
     declared = ForeignKey(("customer_id",), "elsewhere", ("id",))
     tables["orders"] = Table("orders", tables["orders"].columns, foreign_keys=(declared,))
     assert not [key for key in infer(shop(), Schema(tables)) if key.parent]
+
+
+def test_whole_decimals_are_numbers_too() -> None:
+    data = shop()
+    types = {
+        name: {c: [Decimal(v) for v in vs] if isinstance(vs[0], int) else vs for c, vs in columns.items()} for name, columns in data.items()
+    }
+    schema = Schema.of(
+        replace(t, columns=tuple(replace(c, data_type="decimal(38,0)") if c.kind is not Kind.TEXT else c for c in t.columns))
+        for t in schema_of(data).tables.values()
+    )
+    assert taken(infer(types, schema)) == taken(infer(data))
 
 
 def test_only_columns_of_one_type_are_compared() -> None:
