@@ -33,7 +33,8 @@ OPTIONS: dict[str, Callable[[Command], Command]] = {
     "source_schema": click.option("--source-schema", metavar="NAME", help="Schema of the source; its default schema if not given."),
     "target": click.option("--target", help=f"Where the synthetic tables go: {PLACE}."),
     "target_schema": click.option("--target-schema", metavar="NAME", help="Schema of the target; its default schema if not given."),
-    "schema_file": click.option("--schema", "schema_file", metavar="FILE", help="Keys and kinds: YAML, or SDV multi-table metadata JSON."),
+    "schema_file": click.option("--schema", "schema_file", metavar="FILE", help="Keys and kinds: YAML, SDV metadata, or a dbt manifest."),
+    "infer_keys": click.option("--infer-keys", is_flag=True, default=None, help="Use keys that nobody declared but the data gives away."),
     "config": click.option("--config", metavar="FILE", help="YAML file of settings; options given here win over it."),
     "workspace": click.option(
         "--workspace", metavar="URI", default=DEFAULT_WORKSPACE, show_default=True, help="Folder or bucket prefix that holds the run."
@@ -67,7 +68,7 @@ def app() -> None:
 
 
 @app.command()
-@options("source", "target", "source_schema", "target_schema", "schema_file", "rows", "seed")
+@options("source", "target", "source_schema", "target_schema", "schema_file", "infer_keys", "rows", "seed")
 def run(config: str | None, workspace: str, **given: Any) -> None:
     """Do all steps; what is done in the workspace with the same settings is not done again."""
     settings = _settings(config, given)
@@ -85,7 +86,7 @@ def run(config: str | None, workspace: str, **given: Any) -> None:
 
 
 @app.command()
-@options("source", "source_schema", "schema_file")
+@options("source", "source_schema", "schema_file", "infer_keys")
 def reflect(config: str | None, workspace: str, **given: Any) -> None:
     """Find tables, columns, kinds and keys of the source, and show what will happen to them."""
     settings = _settings(config, given)
@@ -97,6 +98,7 @@ def reflect(config: str | None, workspace: str, **given: Any) -> None:
     with ExitStack() as stack:
         manifest = pipeline.reflect(settings, place, _open(settings.source, stack))
     terminal.show_schema(Schema.from_dict(place.read_json(place.schema)))
+    terminal.show_inferred(manifest)
     terminal.show_step(manifest, place.finished_now)
 
 

@@ -74,6 +74,7 @@ class Config(_Section):
     source_schema: str | None = None
     target_schema: str | None = None
     schema_file: str | None = None
+    infer_keys: bool = False
     tables: tuple[str, ...] | None = None
     rows: dict[str, int] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)

@@ -15,8 +15,8 @@ from synth_engine.errors import ConfigurationError
 from synth_engine.progress import Listener, ignore
 from synth_engine.schema import Column, Schema, Table
 from synth_engine.schema.checks import check_settings
-from synth_engine.schema.files import SchemaFile, apply_schema_file, read_schema_file
-from synth_engine.schema.kinds import refine_kinds
+from synth_engine.schema.files import SchemaFile, apply_schema_file
+from synth_engine.schema.sources import read_schema_source
 from synth_engine.schema.types import arrow_schema, default_kind, from_arrow
 from synth_engine.workspace import Manifest, Workspace, versions
 
@@ -37,12 +37,13 @@ NOT_HERE = {
 """Settings of a whole run that training on tables does not heed, and what to do instead."""
 
 
-def infer_schema(tables: Mapping[str, AnyTable], schema_file: str | Path | None = None) -> Schema:
-    """The schema of some tables: types and kinds from the data, keys from a schema file (YAML or SDV metadata).
+def infer_schema(tables: Mapping[str, AnyTable], schema_file: str | Path | None = None, *, infer_keys: bool = False) -> Schema:
+    """The schema of some tables: types and kinds from the data, keys from a schema file (YAML, SDV metadata, dbt manifest).
 
-    Raises `ConfigurationError` with every fault of the file.
+    `infer_keys` also takes keys that the data gives away where the file says nothing. Raises `ConfigurationError` with every
+    fault of the file.
     """
-    return _inferred(_as_arrow(tables), schema_file)
+    return _inferred(_as_arrow(tables), schema_file, infer_keys)
 
 
 def train(
@@ -66,7 +67,11 @@ def train(
         raise ConfigurationError(ignored)
     config = Config.build(dict(settings or {}), {"seed": seed})
     arrow = _as_arrow(tables)
-    found = schema if isinstance(schema, Schema) else _inferred(arrow, schema)
+    if isinstance(schema, Schema) and config.infer_keys:
+        raise ConfigurationError(
+            ["settings.infer_keys: a Schema is taken as it is. Next step: make it with infer_schema(..., infer_keys=True)"]
+        )
+    found = schema if isinstance(schema, Schema) else _inferred(arrow, schema, config.infer_keys)
     missing = [
         f"tables.{name}: the schema has this table, the data does not. Next step: pass it" for name in found.tables if name not in arrow
     ]
@@ -166,8 +171,8 @@ def _is_frame(table: object) -> bool:
     return pandas is not None and isinstance(table, pandas.DataFrame)
 
 
-def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None) -> Schema:
-    from synth_engine.statistics import column_statistics
+def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None, with_keys: bool) -> Schema:
+    from synth_engine.statistics import refine_schema
 
     found = []
     for name, table in tables.items():
@@ -178,10 +183,12 @@ def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None) ->
         found.append(Table(name, tuple(columns)))
     schema, written = Schema.of(found), SchemaFile(path="")
     if schema_file is not None:
-        written = read_schema_file(schema_file)
+        written = read_schema_source(schema_file, schema)
         schema = apply_schema_file(schema, written)
-    statistics = {name: column_statistics(table, _cast(tables[name], table).to_batches()) for name, table in schema.tables.items()}
-    return refine_kinds(schema, statistics, written.written_kinds)
+    refined, _ = refine_schema(
+        schema, lambda table: _cast(tables[table.name], table).to_batches(), written.written_kinds, with_keys=with_keys
+    )
+    return refined
 
 
 def _cast(data: pa.Table, table: Table) -> pa.Table:

@@ -21,8 +21,8 @@ from synth_engine.errors import ConfigurationError, SchemaMismatch, ValidationFa
 from synth_engine.progress import Advance, Listener, Progress, ignore, per_second
 from synth_engine.schema import Schema
 from synth_engine.schema.checks import check_settings, require_memory
-from synth_engine.schema.files import SchemaFile, apply_schema_file, read_schema_file
-from synth_engine.schema.kinds import refine_kinds
+from synth_engine.schema.files import SchemaFile, apply_schema_file
+from synth_engine.schema.sources import read_schema_source
 from synth_engine.workspace import FileEntry, Manifest, Workspace, versions
 
 if TYPE_CHECKING:
@@ -80,17 +80,18 @@ def reflect(config: Config, workspace: Workspace, source: Warehouse) -> Manifest
 
     Always looks at the source anew: raises `SchemaMismatch` if the workspace was made for another schema.
     """
-    step = _Step("reflect", config, workspace, (), {"source": source.location}, ("source_schema", "schema_file", "tables", "columns"))
+    from synth_engine.statistics import refine_schema
+
+    fields = ("source_schema", "schema_file", "infer_keys", "tables", "columns")
+    step = _Step("reflect", config, workspace, (), {"source": source.location}, fields)
     schema, written = _reflected(config, source), SchemaFile(path="")
     if config.schema_file:
-        written = read_schema_file(config.schema_file)
+        written = read_schema_source(config.schema_file, schema, config.source_schema)
         schema = apply_schema_file(schema, written)
     schema = check_settings(schema, config)
-    schema = refine_kinds(
-        schema,
-        _statistics(schema, config, source),
-        written.written_kinds | {(t, c) for t, found in config.columns.items() for c, s in found.items() if s.kind},
-    )
+    kinds = written.written_kinds | {(t, c) for t, found in config.columns.items() for c, s in found.items() if s.kind}
+    with source.snapshot(config.source_schema) as snapshot:
+        schema, inferred = refine_schema(schema, snapshot.read, kinds, with_keys=config.infer_keys)
     before = workspace.manifest("reflect")
     if before is not None and before.fingerprint != schema.fingerprint() and workspace.manifest("extract") is not None:
         raise SchemaMismatch(
@@ -110,6 +111,8 @@ def reflect(config: Config, workspace: Workspace, source: Warehouse) -> Manifest
     notes = {name: list(table.notes) for name, table in schema.tables.items() if table.notes}
     # two workspaces may bear the same name on two machines; their staging areas must not
     facts = {"tables": len(schema.tables), "notes": notes, "workspace_id": uuid.uuid4().hex}
+    if config.infer_keys:
+        facts["inferred_keys"] = [key.to_dict() for key in inferred]
     return step.finish([workspace.describe(workspace.schema)], facts, schema.fingerprint())
 
 
@@ -323,13 +326,6 @@ def _reflected(config: Config, source: Warehouse) -> Schema:
             ]
         )
     return schema
-
-
-def _statistics(schema: Schema, config: Config, source: Warehouse) -> dict[str, Any]:
-    from synth_engine.statistics import column_statistics
-
-    with source.snapshot(config.source_schema) as snapshot:
-        return {name: column_statistics(table, snapshot.read(table)) for name, table in schema.tables.items()}
 
 
 def _same_fingerprint(trained: Schema, present: Schema) -> None:

@@ -99,6 +99,22 @@ def show_schema(schema: Schema) -> None:
         console.print()
 
 
+def show_inferred(manifest: Manifest) -> None:
+    """The keys that the data suggests, with evidence, and whether they are used."""
+    keys = manifest.facts.get("inferred_keys", [])
+    if not keys:
+        return
+    grid = _grid("key", "evidence", "taken", title="Keys inferred from the data")
+    for key in keys:
+        place = f"{key['table']} ({', '.join(key['columns'])})"
+        target = f" -> {key['parent']} ({', '.join(key['parent_columns'])})" if key["parent"] else " primary key"
+        grid.add_row(escape(place + target), escape(key["evidence"]), "yes" if key["taken"] else "no")
+    console = _console()
+    console.print(grid)
+    if not all(key["taken"] for key in keys):
+        console.print("Keys that were not taken can be written in a schema file.")
+
+
 def show_step(manifest: Manifest, finished_now: Collection[str]) -> None:
     """One line for the step, which may have been done before, and one for each table it counted the rows of."""
     console = _console()
@@ -165,11 +181,12 @@ def _finished(manifests: Iterable[Manifest]) -> str:
 
 def _keys_of(table: Table, column: Column) -> str:
     name = column.name
-    facts = ["primary key"] if name in table.primary_key else []
+    facts = [f"primary key ({table.provenance(table.primary_key).value})"] if name in table.primary_key else []
     for unique in table.unique:
         others = ", ".join(other for other in unique if other != name)
         if name in unique:
-            facts.append(f"unique with {others}" if others else "unique")
+            words = f"unique with {others}" if others else "unique"
+            facts.append(f"{words} ({table.provenance(unique).value})")
     for key in table.foreign_keys:
         if name in key.columns:
             facts.append(f"to {key.parent}.{key.parent_columns[key.columns.index(name)]} ({key.provenance.value})")

@@ -183,6 +183,15 @@ def test_reflect_shows_the_schema_that_was_found(synth: Synth, shop: Path) -> No
     assert "category" in outcome.out
 
 
+def test_reflect_shows_the_keys_that_the_data_gives_away_and_what_speaks_for_them(synth: Synth, shop: Path) -> None:
+    silent = synth("reflect", "--source", str(shop), "--workspace", "work")
+    assert "inferred" not in silent.out
+    outcome = synth("reflect", "--source", str(shop), "--infer-keys", "--workspace", "work")
+    assert outcome.code == 0, outcome.err
+    for words in ("primary key (inferred)", "to customer.id (inferred)", "order (customer) -> customer (id)", "named after the table"):
+        assert words in outcome.out
+
+
 @pytest.mark.slow
 def test_run_does_the_whole_job_and_a_second_run_finds_it_done(synth: Synth, shop: Path, tmp_path: Path) -> None:
     arguments = ["run", "--source", str(shop), "--target", str(tmp_path / "twin"), "--schema", "schema.yaml", "--config", "settings.yaml"]

@@ -113,6 +113,14 @@ def test_the_schema_is_inferred_from_the_data_and_the_file(schema_file: Path) ->
     assert infer_schema(frames()).tables["purchase"].foreign_keys == ()
 
 
+def test_keys_are_inferred_from_the_data_if_that_is_asked_for() -> None:
+    schema = infer_schema(frames(), infer_keys=True)
+    assert schema.tables["customer"].primary_key == ("id",)
+    assert [k.label("purchase") for k in schema.tables["purchase"].foreign_keys] == ["purchase.customer->customer"]
+    with pytest.raises(ConfigurationError, match="a Schema is taken as it is"):
+        train(frames(), schema, settings={**SETTINGS, "infer_keys": True})
+
+
 def test_a_schema_can_be_passed_instead_of_a_file(schema_file: Path) -> None:
     schema = infer_schema({"customer": frames()["customer"]})
     model = train(frames(), schema, settings=SETTINGS)

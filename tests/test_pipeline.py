@@ -27,13 +27,14 @@ from synth_engine.errors import (
     CorruptArtefact,
     PublicationRefused,
     SchemaMismatch,
+    SourceDataError,
     Terminal,
     Transient,
     ValidationFailed,
     WarehouseError,
 )
 from synth_engine.progress import Progress
-from synth_engine.schema import Column, Kind, Schema, Table
+from synth_engine.schema import Column, Kind, Provenance, Schema, Table
 from synth_engine.warehouse import open_warehouse
 from synth_engine.workspace import STEPS, Manifest, Workspace
 from tests import small_shop
@@ -610,3 +611,51 @@ def test_kinds_follow_from_the_data_but_for_those_that_settings_or_a_file_name(t
     pipeline.reflect(settings, place.workspace, place.warehouse)
     kinds = {c.name: c.kind for c in place.schema().tables["customer"].columns}
     assert kinds == {"id": Kind.IDENTIFIER, "email": Kind.CATEGORY, "town": Kind.TEXT, "born": Kind.DATE}
+
+
+def test_keys_are_inferred_from_the_data_only_if_that_is_asked_for(tmp_path: Path) -> None:
+    place = Place(tmp_path, keys=False)
+    silent = pipeline.reflect(config(), place.workspace, place.warehouse)
+    assert "inferred_keys" not in silent.facts
+    assert not any(table.primary_key or table.foreign_keys for table in place.schema().tables.values())
+    asked = pipeline.reflect(config(infer_keys=True), place.workspace, place.warehouse)
+    customer, purchase = (place.schema().tables[name] for name in ("customer", "purchase"))
+    assert (customer.primary_key, customer.provenance(("id",))) == (("id",), Provenance.INFERRED)
+    assert [(key.columns, key.parent, key.provenance) for key in purchase.foreign_keys] == [
+        (("customer",), "customer", Provenance.INFERRED)
+    ]
+    taken = [(key["table"], key["columns"]) for key in asked.facts["inferred_keys"] if key["taken"]]
+    assert taken == [("customer", ["id"]), ("purchase", ["id"]), ("purchase", ["customer"])]
+    assert "mail.test" not in asked.to_json()
+
+
+def test_an_inferred_key_that_only_the_first_rows_keep_stops_at_extract_with_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "synth_engine.statistics.first_rows", lambda table, batches: (pa.Table.from_batches(list(batches)).slice(0, 50), False)
+    )
+    place = Place(tmp_path, keys=False, extra=["INSERT INTO shop.customer VALUES (1, 'again@mail.test', NULL, NULL)"])
+    with pytest.raises(SourceDataError, match=r"customer: 1 duplicates in \(id\)"):
+        place.extract(infer_keys=True)
+
+
+def test_a_dbt_manifest_names_the_keys(tmp_path: Path) -> None:
+    place = Place(tmp_path, keys=False)
+    manifest: dict[str, Any] = {
+        "metadata": {"dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json"},
+        "nodes": {
+            "model.shop.customer": {
+                "unique_id": "model.shop.customer",
+                "resource_type": "model",
+                "name": "customer",
+                "schema": "shop",
+                "config": {"contract": {"enforced": True}},
+                "constraints": [{"type": "primary_key", "columns": ["id"]}],
+            }
+        },
+        "sources": {},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    pipeline.reflect(config(schema_file=str(tmp_path / "manifest.json")), place.workspace, place.warehouse)
+    assert place.schema().tables["customer"].provenance(("id",)) is Provenance.CONTRACT

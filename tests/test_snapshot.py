@@ -145,6 +145,17 @@ def test_drop_leaves_out_orphans_and_all_but_the_first_of_duplicates(workspace: 
     assert left == {"parent": {"id": [1, 2, 3]}, "child": {"id": [1, 3], "of": [1, None]}}
 
 
+def test_nulls_in_any_column_that_must_not_have_them_are_found(workspace: Workspace) -> None:
+    table = Table(
+        "t", (Column("id", Kind.INTEGER, "int32", False), Column("by", Kind.INTEGER, "int32", False), Column("n", Kind.INTEGER, "int32"))
+    )
+    rows = {"id": [1, 2, 3], "by": [7, None, 8], "n": [None, 1, 2]}
+    with pytest.raises(SourceDataError, match=r"t: 1 nulls in \(by\)"):
+        mended(workspace, [(table, rows)])
+    _, left = mended(workspace, [(table, rows)], duplicate_keys="drop")
+    assert left["t"]["id"] == [1, 3]
+
+
 def test_null_empties_the_key_of_orphans_and_keeps_their_rows(workspace: Workspace) -> None:
     faults, left = mended(workspace, [GOOD, ORPHANS], orphans="null")
     assert [f.rows for f in faults] == [2]

@@ -56,6 +56,7 @@ def test_the_schema_is_shown_with_kinds_keys_provenance_and_notes(capsys: pytest
         (Column("id", Kind.IDENTIFIER, "int64", False, "BIGINT"), Column("m[b]ail", Kind.TEXT, "string")),
         ("id",),
         (("m[b]ail",),),
+        undeclared={("m[b]ail",): Provenance.DBT_TEST},
     )
     order = Table(
         "order",
@@ -68,7 +69,8 @@ def test_the_schema_is_shown_with_kinds_keys_provenance_and_notes(capsys: pytest
     shown = capsys.readouterr().out
     for words in (
         "BIGINT",
-        "primary key",
+        "primary key (declared)",
+        "unique (dbt test)",
         "m[b]ail",
         "unique with extra",
         "to customer.id (user)",
@@ -76,6 +78,22 @@ def test_the_schema_is_shown_with_kinds_keys_provenance_and_notes(capsys: pytest
         "note: column extra (JSONB) is of",
     ):
         assert words in shown
+
+
+def test_inferred_keys_are_shown_with_their_evidence_and_whether_they_are_used(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = [
+        {"table": "order", "columns": ["id"], "taken": True, "evidence": "all 9 values differ", "parent": None, "parent_columns": []},
+        {"table": "order", "columns": ["b[y]"], "taken": False, "evidence": "8 of 9", "parent": "customer", "parent_columns": ["id"]},
+    ]
+    terminal.show_inferred(manifest("reflect", inferred_keys=keys))
+    shown = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert all(words in shown[0] for words in ("order (id) primary key", "all 9 values differ", "yes"))
+    assert all(words in shown[1] for words in ("order (b[y]) -> customer (id)", "8 of 9", "no"))
+
+
+def test_nothing_is_said_of_inferred_keys_where_none_were_looked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show_inferred(manifest("reflect"))
+    assert capsys.readouterr().out == ""
 
 
 def test_a_step_is_shown_with_its_time_and_rows(capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,7 @@ def render(report: ReportInput) -> str:
         rows_synthetic=sum(t.rows_synthetic for t in tables.values()),
         privacy_verdict=_verdict([str(figures["verdict"]) for figures in report.privacy.values()]),
         keys=_keys(report.schema),
+        provenance={k.label(name): k.provenance.value for name, table in report.schema.tables.items() for k in table.foreign_keys},
     )
 
 
@@ -157,8 +158,8 @@ def _keys(schema: Schema) -> list[tuple[str, str, str, str]]:
     found = []
     for name, table in schema.tables.items():
         if table.primary_key:
-            found.append((name, "primary key", ", ".join(table.primary_key), ""))
-        found += [(name, "unique", ", ".join(columns), "") for columns in table.unique]
+            found.append((name, "primary key", ", ".join(table.primary_key), table.provenance(table.primary_key).value))
+        found += [(name, "unique", ", ".join(columns), table.provenance(columns).value) for columns in table.unique]
         for key in table.foreign_keys:
             words = f"{', '.join(key.columns)} → {key.parent} ({', '.join(key.parent_columns)})"
             found.append((name, "foreign key", words, key.provenance.value))
