@@ -8,15 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from synth_engine.quality.scores import SCORES
 from synth_engine.workspace import STEPS, Workspace
-
-SCORES = {
-    "shapes": "each column by itself",
-    "pairs": "pairs of columns",
-    "cardinality": "children per parent",
-    "parent_child": "children given their parent",
-    "siblings": "children of one parent among each other",
-}
 
 
 def print_summary(workspace: Workspace, console: Console) -> None:
@@ -27,7 +20,7 @@ def print_summary(workspace: Workspace, console: Console) -> None:
     console.print(_scores(facts["report"]["summary"]))
     console.print(_privacy(facts["report"]["privacy"]))
     console.print(_times(facts))
-    keys, expectations = facts["report"]["keys_checked"], facts["validate"]["expectations"]
+    keys, expectations = facts["validate"]["keys_checked"], facts["validate"]["expectations"]
     console.print(f"{keys} keys and {expectations} expectations hold on the staged tables, which were published as they were.")
     console.print(f"Report: [bold]{workspace.full(facts['report']['path'])}[/]", soft_wrap=True)
 
@@ -48,7 +41,7 @@ def _rows(real: Mapping[str, int], synthetic: Mapping[str, int]) -> Table:
 
 def _scores(summary: Mapping[str, float | None]) -> Table:
     table = _table("Fidelity (1 is perfect)", "statistics of", "score")
-    for name, meaning in SCORES.items():
+    for name, (_, meaning) in SCORES.items():
         score = summary.get(name)
         table.add_row(meaning, "not defined" if score is None else f"{score:.3f}")
     return table

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.schema import Kind, Schema
 from synth_engine.snapshot import read_table
 from synth_engine.workspace import STEPS, Manifest, Workspace
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def assess(workspace: Workspace, schema: Schema, seed: int) -> dict[str, Any]:
+def assess(workspace: Workspace, schema: Schema, seed: int, listener: Listener = ignore) -> dict[str, Any]:
     """Write `Workspace.report` and `Workspace.scores`; returns the facts of the step."""
     from synth_engine.privacy.attacks import closest_records
     from synth_engine.quality.fidelity import score
@@ -27,13 +29,15 @@ def assess(workspace: Workspace, schema: Schema, seed: int) -> dict[str, Any]:
         workspace.verify(manifests[step])
     real = {name: _frame(workspace, workspace.snapshot(name), schema, name) for name in schema.tables}
     synthetic = {name: _frame(workspace, workspace.synthetic(name), schema, name) for name in schema.tables}
-    fidelity = score(schema, real, synthetic, seed=seed)
-    privacy = {}
+    fidelity = score(schema, real, synthetic, seed=seed, listener=listener)
+    privacy, advance = {}, Advance("report", "closest records", listener)
+    rows = {name: len(frame) for name, frame in synthetic.items()}
     for name, table in schema.tables.items():
         held_out, alike = _marks(workspace, name)
         columns = [c for c in table.columns if c.name not in table.key_columns and c.kind is not Kind.IDENTIFIER]
         trained, unseen = real[name][~held_out], real[name][held_out]
         privacy[name] = closest_records(trained, unseen, synthetic[name], columns, alike=real[name][alike], seed=seed).to_dict()
+        advance(rows[name], sum(rows.values()))
     validation = {k: manifests["validate"].facts[k] for k in ("passed", "expectations", "failures", "checks")}
     page = render(
         build_report_input(
@@ -43,7 +47,7 @@ def assess(workspace: Workspace, schema: Schema, seed: int) -> dict[str, Any]:
             fidelity,
             privacy=privacy,
             validation=validation,
-            protections=_protections(manifests["train"]),
+            protections=_told(manifests["train"].facts["protected"]),
             steps=[(step, manifests[step].facts["seconds"]) for step in STEPS if step in manifests],
             versions=manifests["generate"].versions,
             seed=manifests["generate"].seed,
@@ -52,8 +56,7 @@ def assess(workspace: Workspace, schema: Schema, seed: int) -> dict[str, Any]:
     )
     workspace.write_bytes(workspace.report, page.encode())
     workspace.write_json(workspace.scores, {"fidelity": fidelity.to_dict(), "privacy": privacy})
-    keys = sum(bool(t.primary_key) + len(t.unique) + len(t.foreign_keys) for t in schema.tables.values())
-    return {"summary": fidelity.summary, "privacy": privacy, "path": workspace.report, "keys_checked": keys}
+    return {"summary": fidelity.summary, "privacy": privacy, "path": workspace.report}
 
 
 def _frame(workspace: Workspace, folder: str, schema: Schema, name: str) -> pd.DataFrame:
@@ -69,14 +72,14 @@ def _marks(workspace: Workspace, name: str) -> tuple[NDArray[np.bool_], NDArray[
     return held_out, alike
 
 
-def _protections(trained: Manifest) -> list[str]:
-    protected = trained.facts["protected"]
-    return [f"{table}.{column}: {what}" for table, columns in protected.items() for column, found in columns.items() for what in found]
+def _told(of_columns: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
+    return [f"{table}.{column}: {what}" for table, columns in of_columns.items() for column, found in columns.items() for what in found]
 
 
 def _notes(schema: Schema, manifests: dict[str, Manifest]) -> list[str]:
     """What a reader should know: what could not be kept, faults of the source, and whether the run can be repeated."""
     notes = [f"{name}: {note}" for name, table in schema.tables.items() for note in table.notes]
+    notes += _told(manifests["generate"].facts["changed"])
     notes += [f"source: {fault}" for fault in manifests["extract"].facts["key_faults"]]
     if not manifests["train"].facts["reproducible"]:
         notes.append("training was cut short by its time budget: the same seed may give another twin")

@@ -33,7 +33,8 @@ OPTIONS: dict[str, Callable[[Command], Command]] = {
     "source_schema": click.option("--source-schema", metavar="NAME", help="Schema of the source; its default schema if not given."),
     "target": click.option("--target", help=f"Where the synthetic tables go: {PLACE}."),
     "target_schema": click.option("--target-schema", metavar="NAME", help="Schema of the target; its default schema if not given."),
-    "schema_file": click.option("--schema", "schema_file", metavar="FILE", help="Keys and kinds: YAML, or SDV multi-table metadata JSON."),
+    "schema_file": click.option("--schema", "schema_file", metavar="FILE", help="Keys and kinds: YAML, SDV metadata, or a dbt manifest."),
+    "infer_keys": click.option("--infer-keys", is_flag=True, default=None, help="Use keys that nobody declared but the data gives away."),
     "config": click.option("--config", metavar="FILE", help="YAML file of settings; options given here win over it."),
     "workspace": click.option(
         "--workspace", metavar="URI", default=DEFAULT_WORKSPACE, show_default=True, help="Folder or bucket prefix that holds the run."
@@ -67,7 +68,7 @@ def app() -> None:
 
 
 @app.command()
-@options("source", "target", "source_schema", "target_schema", "schema_file", "rows", "seed")
+@options("source", "target", "source_schema", "target_schema", "schema_file", "infer_keys", "rows", "seed")
 def run(config: str | None, workspace: str, **given: Any) -> None:
     """Do all steps; what is done in the workspace with the same settings is not done again."""
     settings = _settings(config, given)
@@ -81,11 +82,11 @@ def run(config: str | None, workspace: str, **given: Any) -> None:
         target = source if settings.target == settings.source else _open(settings.target, stack)
         with terminal.progress() as listener:
             manifests = pipeline.run(settings, place, source, target, listener)
-    terminal.show_run(manifests, place.uri)
+    terminal.show_run(manifests, place.uri, place.finished_now)
 
 
 @app.command()
-@options("source", "source_schema", "schema_file")
+@options("source", "source_schema", "schema_file", "infer_keys")
 def reflect(config: str | None, workspace: str, **given: Any) -> None:
     """Find tables, columns, kinds and keys of the source, and show what will happen to them."""
     settings = _settings(config, given)
@@ -95,8 +96,10 @@ def reflect(config: str | None, workspace: str, **given: Any) -> None:
 
     place = _workspace(workspace)
     with ExitStack() as stack:
-        pipeline.reflect(settings, place, _open(settings.source, stack))
+        manifest = pipeline.reflect(settings, place, _open(settings.source, stack))
     terminal.show_schema(Schema.from_dict(place.read_json(place.schema)))
+    terminal.show_inferred(manifest)
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -107,11 +110,12 @@ def extract(config: str | None, workspace: str, **given: Any) -> None:
     _require(settings, "source")
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with ExitStack() as stack:
         source = _open(settings.source, stack)
         listener = stack.enter_context(terminal.progress())
-        manifest = pipeline.extract(settings, _workspace(workspace), source, listener)
-    terminal.show_step(manifest)
+        manifest = pipeline.extract(settings, place, source, listener)
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -121,9 +125,10 @@ def train(config: str | None, workspace: str, **given: Any) -> None:
     settings = _settings(config, given)
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with terminal.progress() as listener:
-        manifest = pipeline.train(settings, _workspace(workspace), listener)
-    terminal.show_step(manifest)
+        manifest = pipeline.train(settings, place, listener)
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -133,9 +138,10 @@ def generate(config: str | None, workspace: str, **given: Any) -> None:
     settings = _settings(config, given)
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with terminal.progress() as listener:
-        manifest = pipeline.generate(settings, _workspace(workspace), listener)
-    terminal.show_step(manifest)
+        manifest = pipeline.generate(settings, place, listener)
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -146,11 +152,12 @@ def load(config: str | None, workspace: str, **given: Any) -> None:
     _require(settings, "target")
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with ExitStack() as stack:
         target = _open(settings.target, stack)
         listener = stack.enter_context(terminal.progress())
-        manifest = pipeline.load(settings, _workspace(workspace), target, listener)
-    terminal.show_step(manifest)
+        manifest = pipeline.load(settings, place, target, listener)
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -161,9 +168,10 @@ def validate(config: str | None, workspace: str, **given: Any) -> None:
     _require(settings, "target")
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with ExitStack() as stack:
-        manifest = pipeline.validate(settings, _workspace(workspace), _open(settings.target, stack))
-    terminal.show_step(manifest)
+        manifest = pipeline.validate(settings, place, _open(settings.target, stack))
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -174,9 +182,10 @@ def publish(config: str | None, workspace: str, **given: Any) -> None:
     _require(settings, "target")
     from synth_engine import pipeline, terminal
 
+    place = _workspace(workspace)
     with ExitStack() as stack:
-        manifest = pipeline.publish(settings, _workspace(workspace), _open(settings.target, stack))
-    terminal.show_step(manifest)
+        manifest = pipeline.publish(settings, place, _open(settings.target, stack))
+    terminal.show_step(manifest, place.finished_now)
 
 
 @app.command()
@@ -187,8 +196,9 @@ def report(config: str | None, workspace: str) -> None:
     from synth_engine import pipeline, terminal
 
     place = _workspace(workspace)
-    manifest = pipeline.report(settings, place)
-    terminal.show_step(manifest)
+    with terminal.progress() as listener:
+        manifest = pipeline.report(settings, place, listener)
+    terminal.show_step(manifest, place.finished_now)
     terminal.show_report(manifest, place.uri)
 
 

@@ -74,6 +74,7 @@ class Config(_Section):
     source_schema: str | None = None
     target_schema: str | None = None
     schema_file: str | None = None
+    infer_keys: bool = False
     tables: tuple[str, ...] | None = None
     rows: dict[str, int] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
@@ -98,11 +99,6 @@ class Config(_Section):
             return cls.model_validate(merged)
         except ValidationError as error:
             raise ConfigurationError([_fault(item) for item in error.errors(include_url=False)]) from None
-
-    @classmethod
-    def from_file(cls, path: str | Path, *overrides: dict[str, Any]) -> Config:
-        """Read a YAML file; `overrides` (for example from the command line) win over it."""
-        return cls.build(read_settings(path), *overrides)
 
     def digest(self, places: Mapping[str, str], *fields: str) -> str:
         """sha256 of these settings and of the places (locations without credentials) a step works on."""

@@ -6,7 +6,8 @@ only needs that distinction; a person needs the message.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class SynthError(Exception):
@@ -80,3 +81,10 @@ class WarehouseError(Terminal):
 
 class WarehouseUnavailable(Transient):
     """The warehouse could not be reached, or a lock could not be had in time."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Advice for a name that is not known: `did you mean 'a' or 'b'`, or nothing if no known name looks like it."""
+    by_letters: dict[str, str] = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold(), by_letters, n=3)
+    return f"did you mean {' or '.join(repr(by_letters[letters]) for letters in close)}" if close else ""

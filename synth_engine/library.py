@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,9 @@ from synth_engine.errors import ConfigurationError
 from synth_engine.progress import Listener, ignore
 from synth_engine.schema import Column, Schema, Table
 from synth_engine.schema.checks import check_settings
-from synth_engine.schema.files import SchemaFile, apply_schema_file, read_schema_file
-from synth_engine.schema.kinds import refine_kinds
-from synth_engine.schema.types import default_kind, from_arrow, to_arrow
+from synth_engine.schema.files import SchemaFile, apply_schema_file
+from synth_engine.schema.sources import read_schema_source
+from synth_engine.schema.types import arrow_schema, default_kind, from_arrow
 from synth_engine.workspace import Manifest, Workspace, versions
 
 if TYPE_CHECKING:
@@ -36,12 +37,13 @@ NOT_HERE = {
 """Settings of a whole run that training on tables does not heed, and what to do instead."""
 
 
-def infer_schema(tables: Mapping[str, AnyTable], schema_file: str | Path | None = None) -> Schema:
-    """The schema of some tables: types and kinds from the data, keys from a schema file (YAML or SDV metadata).
+def infer_schema(tables: Mapping[str, AnyTable], schema_file: str | Path | None = None, *, infer_keys: bool = False) -> Schema:
+    """The schema of some tables: types and kinds from the data, keys from a schema file (YAML, SDV metadata, dbt manifest).
 
-    Raises `ConfigurationError` with every fault of the file.
+    `infer_keys` also takes keys that the data gives away where the file says nothing. Raises `ConfigurationError` with every
+    fault of the file.
     """
-    return _inferred({name: _as_arrow(table) for name, table in tables.items()}, schema_file)
+    return _inferred(_as_arrow(tables), schema_file, infer_keys)
 
 
 def train(
@@ -64,8 +66,12 @@ def train(
     if ignored:
         raise ConfigurationError(ignored)
     config = Config.build(dict(settings or {}), {"seed": seed})
-    arrow = {name: _as_arrow(table) for name, table in tables.items()}
-    found = schema if isinstance(schema, Schema) else _inferred(arrow, schema)
+    arrow = _as_arrow(tables)
+    if isinstance(schema, Schema) and config.infer_keys:
+        raise ConfigurationError(
+            ["settings.infer_keys: a Schema is taken as it is. Next step: make it with infer_schema(..., infer_keys=True)"]
+        )
+    found = schema if isinstance(schema, Schema) else _inferred(arrow, schema, config.infer_keys)
     missing = [
         f"tables.{name}: the schema has this table, the data does not. Next step: pass it" for name in found.tables if name not in arrow
     ]
@@ -143,12 +149,30 @@ class SynthModel:
         return cls(read_model(workspace), Config.build({"seed": manifest.seed}))
 
 
-def _as_arrow(table: AnyTable) -> pa.Table:
-    return table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+def _as_arrow(tables: Mapping[str, AnyTable]) -> dict[str, pa.Table]:
+    """What was passed as tables. Raises `ConfigurationError` with all that are none."""
+    if not isinstance(tables, Mapping):
+        raise ConfigurationError([f"tables: must be given by name. Found: {type(tables).__name__}. Next step: pass {{name: table, …}}"])
+    faults = [
+        f"tables.{name}: must be a pandas DataFrame or an Arrow table. Found: {type(table).__name__}. Next step: convert it"
+        for name, table in tables.items()
+        if not (isinstance(table, pa.Table) or _is_frame(table))
+    ]
+    if faults:
+        raise ConfigurationError(faults)
+    return {
+        name: table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False) for name, table in tables.items()
+    }
 
 
-def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None) -> Schema:
-    from synth_engine.statistics import column_statistics
+def _is_frame(table: object) -> bool:
+    """Without loading pandas: those who pass Arrow tables need not have it, and without it there is no DataFrame."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(table, pandas.DataFrame)
+
+
+def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None, with_keys: bool) -> Schema:
+    from synth_engine.statistics import refine_schema
 
     found = []
     for name, table in tables.items():
@@ -159,16 +183,16 @@ def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None) ->
         found.append(Table(name, tuple(columns)))
     schema, written = Schema.of(found), SchemaFile(path="")
     if schema_file is not None:
-        written = read_schema_file(schema_file)
+        written = read_schema_source(schema_file, schema)
         schema = apply_schema_file(schema, written)
-    statistics = {name: column_statistics(table, _cast(tables[name], table).to_batches()) for name, table in schema.tables.items()}
-    return refine_kinds(schema, statistics, written.written_kinds)
+    refined, _ = refine_schema(
+        schema, lambda table: _cast(tables[table.name], table).to_batches(), written.written_kinds, with_keys=with_keys
+    )
+    return refined
 
 
 def _cast(data: pa.Table, table: Table) -> pa.Table:
-    return data.select(list(table.column_names)).cast(
-        pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in table.columns]), safe=False
-    )
+    return data.select(list(table.column_names)).cast(arrow_schema(table), safe=False)
 
 
 def _check_keys(schema: Schema, tables: Mapping[str, pa.Table], config: Config) -> None:

@@ -2,35 +2,54 @@
 
 Each step is a function of the settings and of what the steps before it left in the workspace. It writes its files,
 then its manifest; a step whose manifest is there, was made with the same settings and read the manifests that are
-there now is not done again. Heavy libraries are imported by the step that needs them.
+there now is not done again. One process at a time works in a workspace. Heavy libraries are imported by the step that needs them.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from functools import partial, wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from synth_engine.config import Config
 from synth_engine.errors import ConfigurationError, SchemaMismatch, ValidationFailed
-from synth_engine.progress import Listener, Progress, ignore
+from synth_engine.progress import Advance, Listener, Progress, ignore, per_second
 from synth_engine.schema import Schema
-from synth_engine.schema.checks import check_settings
-from synth_engine.schema.files import SchemaFile, apply_schema_file, read_schema_file
-from synth_engine.schema.kinds import refine_kinds
+from synth_engine.schema.checks import check_settings, require_memory
+from synth_engine.schema.files import SchemaFile, apply_schema_file
+from synth_engine.schema.sources import read_schema_source
 from synth_engine.workspace import FileEntry, Manifest, Workspace, versions
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from synth_engine.warehouse.base import Warehouse
 
+Further = ParamSpec("Further")
+Left = TypeVar("Left")
 
+
+def _alone(step: Callable[Concatenate[Config, Workspace, Further], Left]) -> Callable[Concatenate[Config, Workspace, Further], Left]:
+    """The step, refused while another process works in its workspace."""
+
+    @wraps(step)
+    def step_alone(config: Config, workspace: Workspace, /, *args: Further.args, **kwargs: Further.kwargs) -> Left:
+        with workspace.alone():
+            return step(config, workspace, *args, **kwargs)
+
+    return step_alone
+
+
+@_alone
 def run(config: Config, workspace: Workspace, source: Warehouse, target: Warehouse, listener: Listener = ignore) -> dict[str, Manifest]:
     """All steps in order; an interrupted run goes on at the step that did not finish."""
     reflected = reflect(config, workspace, source)
+    require_memory(_schema(workspace), config.rows)
     check_target(config, workspace, target)
     return {
         "reflect": reflected,
@@ -40,7 +59,7 @@ def run(config: Config, workspace: Workspace, source: Warehouse, target: Warehou
         "load": load(config, workspace, target, listener),
         "validate": validate(config, workspace, target),
         "publish": publish(config, workspace, target),
-        "report": report(config, workspace),
+        "report": report(config, workspace, listener),
     }
 
 
@@ -55,22 +74,24 @@ def check_target(config: Config, workspace: Workspace, target: Warehouse) -> Non
     )
 
 
+@_alone
 def reflect(config: Config, workspace: Workspace, source: Warehouse) -> Manifest:
     """Find tables, columns, kinds and keys; check the settings against them.
 
     Always looks at the source anew: raises `SchemaMismatch` if the workspace was made for another schema.
     """
-    step = _Step("reflect", config, workspace, (), {"source": source.location}, ("source_schema", "schema_file", "tables", "columns"))
+    from synth_engine.statistics import refine_schema
+
+    fields = ("source_schema", "schema_file", "infer_keys", "tables", "columns")
+    step = _Step("reflect", config, workspace, (), {"source": source.location}, fields)
     schema, written = _reflected(config, source), SchemaFile(path="")
     if config.schema_file:
-        written = read_schema_file(config.schema_file)
+        written = read_schema_source(config.schema_file, schema, config.source_schema)
         schema = apply_schema_file(schema, written)
     schema = check_settings(schema, config)
-    schema = refine_kinds(
-        schema,
-        _statistics(schema, config, source),
-        written.written_kinds | {(t, c) for t, found in config.columns.items() for c, s in found.items() if s.kind},
-    )
+    kinds = written.written_kinds | {(t, c) for t, found in config.columns.items() for c, s in found.items() if s.kind}
+    with source.snapshot(config.source_schema) as snapshot:
+        schema, inferred = refine_schema(schema, snapshot.read, kinds, with_keys=config.infer_keys)
     before = workspace.manifest("reflect")
     if before is not None and before.fingerprint != schema.fingerprint() and workspace.manifest("extract") is not None:
         raise SchemaMismatch(
@@ -90,27 +111,35 @@ def reflect(config: Config, workspace: Workspace, source: Warehouse) -> Manifest
     notes = {name: list(table.notes) for name, table in schema.tables.items() if table.notes}
     # two workspaces may bear the same name on two machines; their staging areas must not
     facts = {"tables": len(schema.tables), "notes": notes, "workspace_id": uuid.uuid4().hex}
+    if config.infer_keys:
+        facts["inferred_keys"] = [key.to_dict() for key in inferred]
     return step.finish([workspace.describe(workspace.schema)], facts, schema.fingerprint())
 
 
+@_alone
 def extract(config: Config, workspace: Workspace, source: Warehouse, listener: Listener = ignore) -> Manifest:
     """Copy all tables as they were at one point in time into Parquet; find and treat rows that break the source's keys.
 
-    Raises `SourceDataError` with counts if there are any and the policy is to fail.
+    Raises `SourceDataError` with counts if there are any and the policy is to fail, and `ConfigurationError` for kinds
+    that the values of a column do not bear out.
     """
     step = _Step("extract", config, workspace, ("reflect",), {"source": source.location}, ("policy", "privacy"))
     if (done := step.current()) is not None:
         return done
+    from synth_engine.encode.written import with_written_moments
     from synth_engine.quality.profile import profile
     from synth_engine.snapshot import mend_keys, read_batches, write_table
 
     schema = _schema(workspace)
     with source.snapshot(config.source_schema) as snapshot:
         for number, (name, table) in enumerate(schema.tables.items(), 1):
+            began = time.monotonic()
             _, rows = write_table(workspace, workspace.snapshot(name), table, snapshot.read(table))
-            listener(Progress("extract", name, number, len(schema.tables), "tables", facts={"rows": rows}))
+            speed = round(per_second(rows, began))
+            listener(Progress("extract", name, number, len(schema.tables), "tables", facts={"rows": rows, "rows/s": speed}))
         identifier = snapshot.identifier
     faults = mend_keys(workspace, schema, config.policy)
+    with_written_moments(schema, lambda name, columns: read_batches(workspace, workspace.snapshot(name), columns))  # refuses, or nothing
     batches = {name: partial(read_batches, workspace, workspace.snapshot(name)) for name in schema.tables}
     workspace.write_json(workspace.profile, profile(schema, batches, config.privacy, seed=config.seed).to_dict())
     files = [entry for name in schema.tables for entry in _table_files(workspace, workspace.snapshot(name))]
@@ -119,6 +148,7 @@ def extract(config: Config, workspace: Workspace, source: Warehouse, listener: L
     return step.finish([*files, workspace.describe(workspace.profile)], facts)
 
 
+@_alone
 def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> Manifest:
     """Learn the snapshot."""
     step = _Step("train", config, workspace, ("reflect", "extract"), {}, ("training", "privacy", "seed"))
@@ -138,6 +168,7 @@ def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> 
     return step.finish(workspace.describe_folder(workspace.model), facts)
 
 
+@_alone
 def generate(config: Config, workspace: Workspace, listener: Listener = ignore) -> Manifest:
     """Write synthetic tables as Parquet, all of one schema: keys join by construction."""
     step = _Step("generate", config, workspace, ("train",), {}, ("rows", "seed"))
@@ -158,9 +189,11 @@ def generate(config: Config, workspace: Workspace, listener: Listener = ignore) 
             workspace, workspace.synthetic(name), model.schema.tables[name], generation.batches(name, config.generation_batch_rows)
         )
         files += written
-    return step.finish(files, {"rows": {name: _rows(files, workspace.synthetic(name)) for name in model.tables}})
+    rows = {name: _rows(files, workspace.synthetic(name)) for name in model.tables}
+    return step.finish(files, {"rows": rows, "changed": model.changes(generation.counts)})
 
 
+@_alone
 def load(config: Config, workspace: Workspace, target: Warehouse, listener: Listener = ignore) -> Manifest:
     """Write the synthetic tables into a staging area beside the target.
 
@@ -175,13 +208,14 @@ def load(config: Config, workspace: Workspace, target: Warehouse, listener: List
     workspace.verify(workspace.require("generate"))
     schema, staging = _schema(workspace), _staging(config, workspace)
     target.create_staging(staging, schema)
-    rows = {}
-    for number, name in enumerate(schema.parents_first(), 1):
-        rows[name] = target.load(staging, schema.tables[name], read_batches(workspace, workspace.synthetic(name)))
-        listener(Progress("load", name, number, len(schema.tables), "tables", facts={"rows": rows[name]}))
+    rows, expected = {}, workspace.require("generate").facts["rows"]
+    for name in schema.parents_first():
+        batches = read_batches(workspace, workspace.synthetic(name))
+        rows[name] = target.load(staging, schema.tables[name], _counted(batches, Advance("load", name, listener), expected[name]))
     return step.finish([], {"rows": rows, "staging": staging})
 
 
+@_alone
 def validate(config: Config, workspace: Workspace, target: Warehouse) -> Manifest:
     """Check the staged tables with Great Expectations. Raises `ValidationFailed` naming table, expectation and count."""
     step = _Step("validate", config, workspace, ("extract", "load"), {"target": target.location}, ("validation",))
@@ -209,10 +243,11 @@ def validate(config: Config, workspace: Workspace, target: Warehouse) -> Manifes
     return step.finish(workspace.describe_folder(workspace.validation), outcome.to_dict())
 
 
+@_alone
 def publish(config: Config, workspace: Workspace, target: Warehouse) -> Manifest:
-    """Make the staged tables the target's, all at once."""
+    """Make the staged tables the target's, all at once. Done again if somebody has dropped one of them since."""
     step = _publication(config, workspace, target)
-    if (done := step.current()) is not None:
+    if (done := _published(step, config, workspace, target)) is not None:
         return done
     check_target(config, workspace, target)
     schema, settings = _schema(workspace), config.publication
@@ -226,14 +261,15 @@ def publish(config: Config, workspace: Workspace, target: Warehouse) -> Manifest
     return step.finish([], {"tables": len(schema.tables)})
 
 
-def report(config: Config, workspace: Workspace) -> Manifest:
+@_alone
+def report(config: Config, workspace: Workspace, listener: Listener = ignore) -> Manifest:
     """Score the synthetic tables against the snapshot and write one self-contained page."""
     step = _Step("report", config, workspace, ("extract", "train", "generate", "validate"), {}, ())
     if (done := step.current()) is not None:
         return done
     from synth_engine.assessment import assess
 
-    facts = assess(workspace, _schema(workspace), config.seed)
+    facts = assess(workspace, _schema(workspace), config.seed, listener)
     return step.finish([workspace.describe(workspace.report), workspace.describe(workspace.scores)], facts)
 
 
@@ -259,6 +295,7 @@ class _Step:
 
     def finish(self, files: Iterable[FileEntry], facts: dict[str, Any], fingerprint: str | None = None) -> Manifest:
         """Write the manifest: the step has happened."""
+        times = {"seconds": round(time.monotonic() - self.began, 2), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         places = {name: {"location": place, "schema": getattr(self.config, f"{name}_schema")} for name, place in self.places.items()}
         return self.workspace.finish(
             Manifest(
@@ -268,7 +305,7 @@ class _Step:
                 seed=self.config.seed,
                 inputs=self.inputs,
                 files=tuple(files),
-                facts={**facts, **places, "seconds": round(time.monotonic() - self.began, 2)},
+                facts={**facts, **places, **times},
                 versions=versions(),
             )
         )
@@ -291,13 +328,6 @@ def _reflected(config: Config, source: Warehouse) -> Schema:
     return schema
 
 
-def _statistics(schema: Schema, config: Config, source: Warehouse) -> dict[str, Any]:
-    from synth_engine.statistics import column_statistics
-
-    with source.snapshot(config.source_schema) as snapshot:
-        return {name: column_statistics(table, snapshot.read(table)) for name, table in schema.tables.items()}
-
-
 def _same_fingerprint(trained: Schema, present: Schema) -> None:
     if trained.fingerprint() != present.fingerprint():
         raise SchemaMismatch(
@@ -315,6 +345,13 @@ def _rows(files: Iterable[FileEntry], folder: str) -> int:
     return sum(entry.rows or 0 for entry in files if entry.path.startswith(folder + "/"))
 
 
+def _counted(batches: Iterable[pa.RecordBatch], advance: Advance, total: int) -> Iterator[pa.RecordBatch]:
+    """The batches, each told of once it has been taken."""
+    for batch in batches:
+        yield batch
+        advance(batch.num_rows, total)
+
+
 def _publication(config: Config, workspace: Workspace, target: Warehouse) -> _Step:
     return _Step("publish", config, workspace, ("reflect", "validate"), {"target": target.location}, ("publication", "target_schema"))
 
@@ -324,7 +361,14 @@ def _is_published(config: Config, workspace: Workspace, target: Warehouse, loade
     validated = workspace.manifest("validate")
     if validated is None or validated.inputs["load"] != loaded.digest():
         return False
-    return _publication(config, workspace, target).current() is not None
+    return _published(_publication(config, workspace, target), config, workspace, target) is not None
+
+
+def _published(step: _Step, config: Config, workspace: Workspace, target: Warehouse) -> Manifest | None:
+    """The manifest of the publication, if it is current and no table of it is gone. A later publication may have
+    replaced them: an old run that is done again must not bring its tables back."""
+    done = step.current()
+    return done if done is not None and target.has_tables(config.target_schema, _schema(workspace)) else None
 
 
 def _staging(config: Config, workspace: Workspace) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,3 +33,25 @@ Listener = Callable[[Progress], None]
 
 def ignore(_: Progress) -> None:
     """The listener of those who want silence."""
+
+
+def per_second(rows: int, began: float) -> float:
+    """Speed since `began` on the monotonic clock."""
+    return rows / max(time.monotonic() - began, 1e-9)
+
+
+class Advance:
+    """Adds up the rows a step has done of a table and says so at every tenth, with the speed and the time left."""
+
+    def __init__(self, step: str, table: str, listener: Listener) -> None:
+        self._step, self._table, self._listener = step, table, listener
+        self._done, self._said, self._began = 0, -1, time.monotonic()
+
+    def __call__(self, rows: int, total: int) -> None:
+        self._done += rows
+        tenth = 10 * self._done // max(total, 1)
+        if tenth > self._said:
+            self._said = tenth
+            speed = per_second(self._done, self._began)
+            left = (total - self._done) / max(speed, 1e-9)
+            self._listener(Progress(self._step, self._table, self._done, total, "rows", left, {"rows/s": round(speed)}))

@@ -14,17 +14,12 @@ from numpy.typing import NDArray
 from synth_engine.config import Policy
 from synth_engine.errors import SourceDataError
 from synth_engine.schema import ForeignKey, Schema, Table
-from synth_engine.schema.types import to_arrow
+from synth_engine.schema.types import arrow_schema
 from synth_engine.workspace import FileEntry, Workspace
 
 ROW_GROUP = 65_536
 PART_ROWS = 16 * ROW_GROUP
 """Rows of one Parquet part. Parts and row groups are cut at fixed rows, so that bytes do not depend on batches."""
-
-
-def arrow_schema(table: Table) -> pa.Schema:
-    """The Arrow schema in which a table is kept."""
-    return pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in table.columns])
 
 
 def write_table(workspace: Workspace, folder: str, table: Table, batches: Iterable[pa.RecordBatch]) -> tuple[list[FileEntry], int]:
@@ -122,9 +117,10 @@ def mend_keys(workspace: Workspace, schema: Schema, policy: Policy) -> list[KeyF
 
 
 def _identified(workspace: Workspace, table: Table, faults: list[KeyFault]) -> NDArray[np.bool_]:
-    """Which rows have a primary key, and are the first with it and with each unique key; adds the faults of the others."""
+    """Which rows have a primary key and all values they must have, and are the first with each key; adds the others' faults."""
     uniques = [u for u in (table.primary_key, *table.unique) if u]
     broken = [("nulls", table.primary_key)] if table.primary_key else []
+    broken += [("nulls", (column,)) for column in _columns_with_nulls(workspace, table) if column not in table.primary_key]
     keep = np.ones(_count_rows(workspace, table), dtype=np.bool_)
     for kind, columns in [*(("duplicates", u) for u in uniques), *broken]:
         data = read_table(workspace, workspace.snapshot(table.name), table, list(columns))
@@ -133,6 +129,19 @@ def _identified(workspace: Workspace, table: Table, faults: list[KeyFault]) -> N
             faults.append(KeyFault(table.name, kind, f"({', '.join(columns)})", int(rows.sum())))
         keep &= ~rows
     return keep
+
+
+def _columns_with_nulls(workspace: Workspace, table: Table) -> list[str]:
+    """Columns that must not be null and are, by the counts in the footers of the parts."""
+    nulls = dict.fromkeys((c.name for c in table.columns if not c.nullable), 0)
+    for path in workspace.parts(workspace.snapshot(table.name)):
+        with workspace.open(path) as stream:
+            footer = pq.ParquetFile(stream).metadata
+        for group in (footer.row_group(i) for i in range(footer.num_row_groups)):
+            for chunk in (group.column(i) for i in range(group.num_columns)):
+                if chunk.path_in_schema in nulls:
+                    nulls[chunk.path_in_schema] += chunk.statistics.null_count
+    return [column for column, count in nulls.items() if count]
 
 
 def _find_orphans(

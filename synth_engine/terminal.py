@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table as Grid
 
 from synth_engine.progress import Listener, Progress
+from synth_engine.quality.scores import SCORES
 
 if TYPE_CHECKING:
     from synth_engine.schema import Column, Schema, Table
@@ -25,8 +27,6 @@ SECONDS_BETWEEN_LINES = 2.0
 
 WIDTH_OF_LOGS = 140
 """Characters a line may have where there is no terminal to ask."""
-
-SCORES = ("shapes", "pairs", "cardinality", "parent_child", "siblings")
 
 _USER_INFO = re.compile(r"(?<=://)([^\s/:@]*):[^\s]+@")
 _SECRET_PARAMETER = re.compile(r"(?i)([?&;](?:password|passwd|pwd|token|secret|private_key)=)[^\s&;'\"]+")
@@ -99,10 +99,29 @@ def show_schema(schema: Schema) -> None:
         console.print()
 
 
-def show_step(manifest: Manifest) -> None:
-    """One line for the step, and one for each table it counted the rows of."""
+def show_inferred(manifest: Manifest) -> None:
+    """The keys that the data suggests, with evidence, and whether they are used."""
+    keys = manifest.facts.get("inferred_keys", [])
+    if not keys:
+        return
+    grid = _grid("key", "evidence", "taken", title="Keys inferred from the data")
+    for key in keys:
+        place = f"{key['table']} ({', '.join(key['columns'])})"
+        target = f" -> {key['parent']} ({', '.join(key['parent_columns'])})" if key["parent"] else " primary key"
+        grid.add_row(escape(place + target), escape(key["evidence"]), "yes" if key["taken"] else "no")
     console = _console()
-    console.print(f"{manifest.step}: done in {_seconds(manifest)}")
+    console.print(grid)
+    if not all(key["taken"] for key in keys):
+        console.print("Keys that were not taken can be written in a schema file.")
+
+
+def show_step(manifest: Manifest, finished_now: Collection[str]) -> None:
+    """One line for the step, which may have been done before, and one for each table it counted the rows of."""
+    console = _console()
+    if manifest.step in finished_now:
+        console.print(f"{manifest.step}: done in {_seconds(manifest)}")
+    else:
+        console.print(f"{manifest.step}: nothing to do, it was done before, at {_finished([manifest])}, and nothing has changed since")
     for table, count in manifest.facts.get("rows", {}).items():
         console.print(f"  {escape(table)}: {count:,} rows")
 
@@ -116,8 +135,9 @@ def show_report(manifest: Manifest, workspace: str) -> None:
     console.print(f"report: {escape(workspace)}/{escape(manifest.facts['path'])}", soft_wrap=True)
 
 
-def show_run(manifests: Mapping[str, Manifest], workspace: str) -> None:
-    """Rows of every table real and synthetic, what was checked, the scores, the times and where the report is."""
+def show_run(manifests: Mapping[str, Manifest], workspace: str, finished_now: Collection[str]) -> None:
+    """Rows of every table real and synthetic, what was checked, the scores, the times, where the report is, and what of
+    all this was done before."""
     console = _console()
     real, synthetic = (manifests[step].facts["rows"] for step in ("extract", "generate"))
     grid = _grid("table", title="Rows")
@@ -130,6 +150,12 @@ def show_run(manifests: Mapping[str, Manifest], workspace: str) -> None:
     console.print(f"validation: {'passed' if validation['passed'] else 'failed'}, {validation['expectations']} expectations")
     console.print(f"times: {', '.join(f'{step} {_seconds(manifest)}' for step, manifest in manifests.items())}", soft_wrap=True)
     show_report(manifests["report"], workspace)
+    before = [manifest for step, manifest in manifests.items() if step not in finished_now]
+    if len(before) == len(manifests):
+        when = _finished(before)
+        console.print(f"nothing to do: all {len(before)} steps were done before, at {when}; give each refresh a new workspace")
+    elif before:
+        console.print(f"done before and not repeated: {', '.join(manifest.step for manifest in before)}")
 
 
 def _console() -> Console:
@@ -148,13 +174,19 @@ def _seconds(manifest: Manifest) -> str:
     return f"{manifest.facts['seconds']:.1f} s"
 
 
+def _finished(manifests: Iterable[Manifest]) -> str:
+    """When the last of them was."""
+    return f"{max(datetime.fromisoformat(manifest.facts['finished']) for manifest in manifests):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _keys_of(table: Table, column: Column) -> str:
     name = column.name
-    facts = ["primary key"] if name in table.primary_key else []
+    facts = [f"primary key ({table.provenance(table.primary_key).value})"] if name in table.primary_key else []
     for unique in table.unique:
         others = ", ".join(other for other in unique if other != name)
         if name in unique:
-            facts.append(f"unique with {others}" if others else "unique")
+            words = f"unique with {others}" if others else "unique"
+            facts.append(f"{words} ({table.provenance(unique).value})")
     for key in table.foreign_keys:
         if name in key.columns:
             facts.append(f"to {key.parent}.{key.parent_columns[key.columns.index(name)]} ({key.provenance.value})")

@@ -5,24 +5,33 @@
     manifests/   <step>.json                                                  written last, atomically
 
 A step is done when its manifest is there, was made with the same settings and read the manifests that are there
-now. Files are trusted only after their sha256 was compared with the manifest.
+now. Files are trusted only after their sha256 was compared with the manifest. On a disk one process at a time works in
+a workspace.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
+import logging
+import os
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import IO, Any
 from urllib.parse import quote
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
-from synth_engine.errors import CorruptArtefact, Terminal
+from synth_engine.errors import CorruptArtefact, Terminal, Transient
+
+_LOG = logging.getLogger(__name__)
 
 STEPS = ("reflect", "extract", "train", "generate", "load", "validate", "publish", "report")
 """The steps of a run in order; also the names of their manifests."""
@@ -68,11 +77,20 @@ class Manifest:
 
 
 class Workspace:
-    """One run's folder, on a local disk or any store fsspec knows (`s3://…`, `gs://…`, `memory://…`)."""
+    """One run's folder, on a local disk or any store fsspec knows (`s3://…`, `gs://…`, `memory://…`).
+
+    `finished_now` names the steps that were finished through this object; all others were done before.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
-        self._fs, self._root = fsspec.core.url_to_fs(self.uri)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self.uri)
+        except (ValueError, ImportError) as error:
+            rule = "The workspace must be a folder, or on a store that fsspec knows and whose package is installed"
+            raise Terminal(rule, value=str(error), advice="correct its URI, or install the package") from None
+        self.finished_now: set[str] = set()
+        self._is_held = False
 
     # -- paths, relative to the root -----------------------------------------------------------------------------
 
@@ -82,6 +100,7 @@ class Workspace:
     validation = "synthetic/validation"
     report = "synthetic/report/index.html"
     scores = "synthetic/report/scores.json"
+    lock = ".lock"
 
     @staticmethod
     def snapshot(table: str) -> str:
@@ -118,9 +137,11 @@ class Workspace:
     @contextlib.contextmanager
     def open(self, path: str, mode: str = "rb") -> Iterator[IO[Any]]:
         """Open a file for reading, or for writing in a folder that is made if need be."""
-        if "w" in mode:
-            self._fs.makedirs(self.full(path).rsplit("/", 1)[0], exist_ok=True)
-        with self._fs.open(self.full(path), mode) as stream:
+        with self._as_advice() if "w" in mode else contextlib.nullcontext():
+            if "w" in mode:
+                self._fs.makedirs(self.full(path).rsplit("/", 1)[0], exist_ok=True)
+            stream = self._fs.open(self.full(path), mode)
+        with stream:
             yield stream
 
     def read_bytes(self, path: str) -> bytes:
@@ -199,7 +220,61 @@ class Workspace:
         final = self.full(self.manifest_path(manifest.step))
         self.write_bytes(self.manifest_path(manifest.step) + ".tmp", manifest.to_json().encode())
         self._fs.mv(final + ".tmp", final)
+        self.finished_now.add(manifest.step)
         return manifest
+
+    # -- one process at a time -----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out; within, it can be asked for again. Raises `Transient` naming the process that is in.
+
+        The system gives the lock back when a process ends, however it ends: none is ever stale. Object stores have no
+        such lock, so there nobody is kept out.
+        """
+        if self._is_held or not isinstance(self._fs, LocalFileSystem):
+            yield
+            return
+        with self._as_advice():
+            os.makedirs(self._root, exist_ok=True)
+            stream = open(self.full(self.lock), "a+", encoding="utf-8")  # noqa: SIM115 - closed below, which unlocks it
+        with stream:
+            self._take(stream)
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
+
+    def _take(self, stream: IO[str]) -> None:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise Transient(
+                "One process at a time may work in a workspace",
+                value=f"{self.uri} is in use by {stream.read() or 'another process'}",
+                advice="wait until it has ended, or give this run a workspace of its own",
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            _LOG.warning("The file system of %s has no locks: see to it that one process at a time works in it", self.uri)
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {platform.node()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+        stream.flush()
+
+    @contextlib.contextmanager
+    def _as_advice(self) -> Iterator[None]:
+        """What the file system says against writing, as an error with a next step."""
+        try:
+            yield
+        except OSError as error:
+            raise Terminal(
+                "The workspace must be a place that can be written",
+                value=f"{self.uri}: {error.strerror or error}",
+                advice="correct its path or its rights",
+            ) from None
 
 
 def versions() -> dict[str, str]:

@@ -131,6 +131,23 @@ def test_a_step_whose_predecessor_did_not_run_says_which(synth: Synth) -> None:
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.parametrize("command", ["run", *STEPS])
+def test_a_workspace_that_cannot_be_written_is_told_without_a_trace(synth: Synth, shop: Path, command: str) -> None:
+    source = ["--source", str(shop)] if command in ("run", "reflect", "extract") else []
+    target = ["--target", "twin"] if command in ("run", "load", "validate", "publish") else []
+    outcome = synth(command, "--workspace", "/proc/nowhere", *source, *target)
+    assert outcome.code == 2
+    assert "The workspace must be a place that can be written. Found: /proc/nowhere: " in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_more_rows_than_memory_holds_are_told_before_any_work(synth: Synth, shop: Path) -> None:
+    outcome = synth("run", "--source", str(shop), "--target", "twin", "--schema", "schema.yaml", "--rows", "customer=5000000000000")
+    assert outcome.code == 2
+    assert "rows.customer: all tables must fit in memory while they are generated. Found: 5,000,000,000,000 rows" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
 def test_a_warehouse_that_cannot_be_reached_has_its_own_exit_code(synth: Synth) -> None:
     outcome = synth("reflect", "--source", "postgresql://reader:canary@127.0.0.1:1/none")
     assert outcome.code == 4
@@ -166,6 +183,15 @@ def test_reflect_shows_the_schema_that_was_found(synth: Synth, shop: Path) -> No
     assert "category" in outcome.out
 
 
+def test_reflect_shows_the_keys_that_the_data_gives_away_and_what_speaks_for_them(synth: Synth, shop: Path) -> None:
+    silent = synth("reflect", "--source", str(shop), "--workspace", "work")
+    assert "inferred" not in silent.out
+    outcome = synth("reflect", "--source", str(shop), "--infer-keys", "--workspace", "work")
+    assert outcome.code == 0, outcome.err
+    for words in ("primary key (inferred)", "to customer.id (inferred)", "order (customer) -> customer (id)", "named after the table"):
+        assert words in outcome.out
+
+
 @pytest.mark.slow
 def test_run_does_the_whole_job_and_a_second_run_finds_it_done(synth: Synth, shop: Path, tmp_path: Path) -> None:
     arguments = ["run", "--source", str(shop), "--target", str(tmp_path / "twin"), "--schema", "schema.yaml", "--config", "settings.yaml"]
@@ -175,8 +201,11 @@ def test_run_does_the_whole_job_and_a_second_run_finds_it_done(synth: Synth, sho
     assert {path.stem for path in (tmp_path / "twin").glob("*.parquet")} == {"customer", "order"}
     assert (tmp_path / "work" / "synthetic" / "report" / "index.html").is_file()
     manifests = {path.name: path.read_bytes() for path in (tmp_path / "work" / "manifests").glob("*.json")}
+    assert "before" not in first.out
     second = synth(*arguments, "--workspace", "work", "--seed", "3")
     assert second.code == 0, second.err
+    assert "nothing to do: all 8 steps were done before, at 20" in second.out
+    assert "give each refresh a new workspace" in second.out
     assert manifests == {path.name: path.read_bytes() for path in (tmp_path / "work" / "manifests").glob("*.json")}
 
 
@@ -188,7 +217,10 @@ def test_the_steps_one_by_one_do_the_same_job(synth: Synth, shop: Path, tmp_path
     for step in STEPS:
         outcome = synth(step, *common, *options.get(step, []))
         assert outcome.code == 0, f"{step}: {outcome.err}"
+        assert f"{step}: done in" in outcome.out
     assert {path.stem for path in (tmp_path / "twin").glob("*.parquet")} == {"customer", "order"}
+    for step in STEPS:
+        assert f"{step}: nothing to do, it was done before, at 20" in synth(step, *common, *options.get(step, [])).out
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synth_engine.config import Config
+from synth_engine.config import Config, read_settings
 from synth_engine.errors import ConfigurationError
 
 
@@ -28,7 +28,7 @@ def test_layers_are_left_as_they_were() -> None:
 def test_a_file_is_read_and_overrides_win_over_it(tmp_path: Path) -> None:
     path = tmp_path / "synth.yaml"
     path.write_text("seed: 4\nrows: {orders: 10}\n")
-    config = Config.from_file(path, {"rows": {"customers": 3}})
+    config = Config.build(read_settings(path), {"rows": {"customers": 3}})
     assert (config.seed, config.rows) == (4, {"orders": 10, "customers": 3})
 
 
@@ -50,12 +50,12 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> N
     path = tmp_path / "synth.yaml"
     path.write_text(content)
     with pytest.raises(ConfigurationError, match=r"synth\.yaml"):
-        Config.from_file(path)
+        read_settings(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml"):
-        Config.from_file(tmp_path / "nowhere.yaml")
+        read_settings(tmp_path / "nowhere.yaml")
 
 
 def test_credentials_are_in_neither_the_text_of_a_config_nor_its_faults() -> None:

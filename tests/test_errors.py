@@ -38,3 +38,11 @@ def test_every_error_is_either_terminal_or_transient() -> None:
 )
 def test_exit_codes_differ_by_what_a_person_has_to_do(kind: type[SynthError], code: int) -> None:
     assert kind.exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("custmer", "did you mean 'customer' or 'customers'"), ("ORDERS", "did you mean 'Orders'"), ("zzz", "")],
+)
+def test_a_name_that_is_not_known_is_answered_with_those_that_look_like_it(name: str, advice: str) -> None:
+    assert errors.nearest(name, ["customers", "customer", "Orders"]) == advice

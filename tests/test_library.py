@@ -87,6 +87,17 @@ def test_no_rows_can_be_asked_for(model: SynthModel) -> None:
     }
 
 
+def test_tables_that_are_none_are_named_all_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"tables: must be given by name\. Found: list\. Next step: pass {name: table"):
+        train([frames()["customer"]])  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError) as caught:
+        infer_schema({"customer": frames()["customer"], "purchase": [1, 2], "refund": None})  # type: ignore[dict-item]
+    assert [fault.partition(" Next")[0] for fault in caught.value.faults] == [
+        "tables.purchase: must be a pandas DataFrame or an Arrow table. Found: list.",
+        "tables.refund: must be a pandas DataFrame or an Arrow table. Found: NoneType.",
+    ]
+
+
 def test_the_schema_is_inferred_from_the_data_and_the_file(schema_file: Path) -> None:
     schema = infer_schema(frames(), schema_file)
     assert {c.name: c.kind for c in schema.tables["customer"].columns} == {
@@ -100,6 +111,14 @@ def test_the_schema_is_inferred_from_the_data_and_the_file(schema_file: Path) ->
         "purchase.payer->customer",
     ]
     assert infer_schema(frames()).tables["purchase"].foreign_keys == ()
+
+
+def test_keys_are_inferred_from_the_data_if_that_is_asked_for() -> None:
+    schema = infer_schema(frames(), infer_keys=True)
+    assert schema.tables["customer"].primary_key == ("id",)
+    assert [k.label("purchase") for k in schema.tables["purchase"].foreign_keys] == ["purchase.customer->customer"]
+    with pytest.raises(ConfigurationError, match="a Schema is taken as it is"):
+        train(frames(), schema, settings={**SETTINGS, "infer_keys": True})
 
 
 def test_a_schema_can_be_passed_instead_of_a_file(schema_file: Path) -> None:

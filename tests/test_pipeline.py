@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import string
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,13 +17,24 @@ from typing import Any
 
 import duckdb
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synth_engine import pipeline
-from synth_engine.errors import CorruptArtefact, PublicationRefused, SchemaMismatch, Terminal, ValidationFailed
+from synth_engine import library, pipeline
+from synth_engine.errors import (
+    ConfigurationError,
+    CorruptArtefact,
+    PublicationRefused,
+    SchemaMismatch,
+    SourceDataError,
+    Terminal,
+    Transient,
+    ValidationFailed,
+    WarehouseError,
+)
 from synth_engine.progress import Progress
-from synth_engine.schema import Kind
+from synth_engine.schema import Column, Kind, Provenance, Schema, Table
 from synth_engine.warehouse import open_warehouse
 from synth_engine.workspace import STEPS, Manifest, Workspace
 from tests import small_shop
@@ -110,7 +122,7 @@ def test_each_step_leaves_a_manifest_that_names_what_it_read(finished: Place) ->
 def test_the_report_says_how_good_the_twin_is(finished: Place) -> None:
     facts = finished.workspace.require("report").facts
     assert 0 < facts["summary"]["shapes"] <= 1
-    assert facts["keys_checked"] == 4
+    assert finished.workspace.require("validate").facts["keys_checked"] == 4
     assert set(facts["privacy"]) == {"customer", "purchase"}
     page = finished.workspace.read_bytes(facts["path"]).decode()
     assert "purchase" in page
@@ -140,12 +152,35 @@ def test_a_second_run_finds_everything_done(finished: Place) -> None:
     assert twin(finished) == rows
 
 
+def test_a_step_says_whether_it_was_finished_now_or_before(finished: Place) -> None:
+    assert finished.workspace.finished_now == set(STEPS)
+    again = Workspace(finished.workspace.uri)
+    manifests = pipeline.run(config(), again, finished.warehouse, finished.warehouse)
+    assert again.finished_now == set()
+    times = [manifests[step].facts["finished"] for step in STEPS]
+    assert times == sorted(times)
+
+
 def test_progress_is_told_by_the_steps_that_take_long(place: Place) -> None:
     told: list[Progress] = []
     pipeline.generate(config(), place.workspace, told.append)
     pipeline.load(config(), place.workspace, place.warehouse, told.append)
     assert {p.step for p in told} >= {"generate", "load"}
     assert all(p.done <= p.total for p in told)
+    loaded = {p.table: p for p in told if p.step == "load"}
+    assert {name: (p.done, p.total, p.unit) for name, p in loaded.items()} == {
+        "customer": (CUSTOMERS, CUSTOMERS, "rows"),
+        "purchase": (ORDERS, ORDERS, "rows"),
+    }
+
+
+def test_progress_over_rows_tells_their_speed(tmp_path: Path) -> None:
+    place, told = Place(tmp_path), list[Progress]()
+    pipeline.run(config(), place.workspace, place.warehouse, place.warehouse, told.append)
+    for step in ("extract", "generate", "load", "report"):
+        last = [p for p in told if p.step == step][-1]
+        assert last.done == last.total, step
+        assert last.facts["rows/s"] > 0, step
 
 
 # -- nothing real gets out ---------------------------------------------------------------------------------------------
@@ -305,7 +340,7 @@ pipeline.run(config(), Workspace(folder), warehouse, warehouse, listener)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("step", "unit"), [("extract", "tables"), ("train", "epoch"), ("generate", "rows"), ("load", "tables")])
+@pytest.mark.parametrize(("step", "unit"), [("extract", "tables"), ("train", "epoch"), ("generate", "rows"), ("load", "rows")])
 def test_a_run_that_was_killed_goes_on_at_the_step_that_did_not_finish(finished: Place, tmp_path: Path, step: str, unit: str) -> None:
     place = Place(tmp_path)
     command = [sys.executable, "-c", KILLED, place.url, str(tmp_path / "work"), step, unit]
@@ -389,6 +424,61 @@ def test_bounds_can_be_changed_after_publishing(place: Place) -> None:
     assert twin(place) == before
 
 
+@pytest.mark.parametrize("lost", ["DROP TABLE twin.purchase", "DROP SCHEMA twin CASCADE"])
+def test_tables_that_somebody_dropped_are_published_again(place: Place, lost: str) -> None:
+    place.run()
+    before, rows = place.manifests(), twin(place)
+    query(place.file, lost)
+    with pytest.raises(WarehouseError, match="run the load step again"):
+        pipeline.publish(config(), place.workspace, place.warehouse)
+    place.run()
+    assert twin(place) == rows
+    assert {step for step, manifest in place.manifests().items() if manifest != before[step]} == {"load", "validate", "publish", "report"}
+
+
+def test_an_old_run_does_not_bring_its_tables_back_over_those_of_a_newer_one(place: Place, tmp_path: Path) -> None:
+    place.run()
+    newer = Workspace(str(tmp_path / "newer"))
+    pipeline.run(config(seed=5), newer, place.warehouse, place.warehouse)
+    rows = twin(place)
+    place.run()
+    assert twin(place) == rows
+
+
+# -- one process at a time ----------------------------------------------------------------------------------------------
+
+
+def test_no_step_is_done_while_another_process_works_in_the_workspace(place: Place) -> None:
+    before, other = place.manifests(), Workspace(place.workspace.uri)
+    with other.alone():
+        for step in (
+            lambda: place.run(),
+            lambda: place.extract(),
+            lambda: pipeline.train(config(seed=9), place.workspace),
+            lambda: pipeline.generate(config(), place.workspace),
+        ):
+            with pytest.raises(Transient, match="One process at a time may work in a workspace"):
+                step()
+    assert place.manifests() == before
+    place.run()
+
+
+# -- what cannot be -----------------------------------------------------------------------------------------------------
+
+
+def test_more_rows_than_memory_holds_are_refused_before_any_work(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"rows\.purchase: all tables must fit in memory.*10,000,000,000,000 rows.*ask for fewer"):
+        place.run(rows={"customer": 5, "purchase": 10**13})
+    assert set(place.manifests()) == {"reflect"}
+
+
+def test_more_rows_than_memory_holds_are_refused_by_generate_alone(place: Place) -> None:
+    """The purchases follow their customers, so that the largest table is not the one asked for."""
+    with pytest.raises(ConfigurationError, match=r"rows\.purchase: all tables must fit in memory"):
+        pipeline.generate(config(rows={"customer": 10**13}), place.workspace)
+
+
 # -- artefacts are trusted by their hash --------------------------------------------------------------------------------
 
 
@@ -437,6 +527,63 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+# -- columns that are easily spoilt ------------------------------------------------------------------------------------
+
+ODD_TABLE = (
+    "CREATE TABLE shop.odd (code varchar PRIMARY KEY, day bigint NOT NULL, worth hugeint, size ubigint NOT NULL, photo blob NOT NULL)",
+    """INSERT INTO shop.odd SELECT chr(65 + i // 26) || chr(65 + i % 26), strftime(DATE '2014-01-01' + i % 300, '%Y%m%d')::bigint,
+        i::hugeint * 10::hugeint ** 20, hash(i), unhex(md5(i::varchar)) FROM (SELECT range::integer AS i FROM range(600))""",
+)
+ODD_KINDS = {"odd": {"day": {"kind": "date"}, "photo": {"kind": "category"}}}
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A finished run over a table of keys without room, dates in integers, integers of 128 bits, and photographs. To be read only."""
+    place = Place(tmp_path_factory.mktemp("odd"), extra=ODD_TABLE)
+    place.run(tables=["odd"], columns=ODD_KINDS)
+    return place
+
+
+def test_dates_in_integers_come_out_as_days_of_the_calendar(odd: Place) -> None:
+    assert query(odd.file, "SELECT count(*), count(try_strptime(day::varchar, '%Y%m%d')) FROM twin.odd") == [(600, 600)]
+
+
+def test_integers_that_a_kind_takes_for_dates_and_are_none_are_refused_by_extract(tmp_path: Path) -> None:
+    place = Place(tmp_path, extra=[*ODD_TABLE, "UPDATE shop.odd SET day = 20140231 WHERE code < 'AD'"])
+    with pytest.raises(ConfigurationError) as raised:
+        place.extract(tables=["odd"], columns=ODD_KINDS)
+    assert raised.value.faults[0].startswith("columns.odd.day: every value of kind date in type int64 must be written in one of: yyyymmdd")
+    assert "0.50% of the values (3 of 600) are not yyyymmdd" in raised.value.faults[0]
+    assert "20140231" not in str(raised.value)
+
+
+def test_wide_integers_keep_their_type(odd: Place) -> None:
+    types = "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'twin' AND table_name = 'odd'"
+    assert dict(query(odd.file, types)) == {"code": "VARCHAR", "day": "BIGINT", "worth": "HUGEINT", "size": "UBIGINT", "photo": "BLOB"}
+
+
+def test_bytes_that_nobody_shares_and_must_not_be_null_are_new_ones(odd: Place) -> None:
+    assert query(odd.file, "SELECT count(*) FROM twin.odd WHERE photo IS NULL OR photo IN (SELECT photo FROM shop.odd)") == [(0,)]
+
+
+def test_keys_whose_format_has_no_room_for_new_ones_are_told_to_have_another(odd: Place) -> None:
+    counts = "SELECT count(DISTINCT code), count(*) FILTER (code IN (SELECT code FROM shop.odd)) FROM twin.odd"
+    ((distinct, real),) = query(odd.file, counts)
+    assert (distinct, real) == (600, 0)
+    (told,) = odd.workspace.require("generate").facts["changed"]["odd"]["code"]
+    assert told.startswith("100% of the values have a format with too little room for 600 new ones")
+    assert f"odd.code: {told}" in odd.workspace.read_bytes(odd.workspace.report).decode()
+
+
+def test_more_keys_than_their_type_has_room_for_are_refused_before_training() -> None:
+    codes = [a + b for a in string.printable[:94] for b in string.printable[:94]]
+    schema = Schema.of([Table("t", (Column("code", Kind.IDENTIFIER, "string(2)", nullable=False),), primary_key=("code",))])
+    with pytest.raises(ConfigurationError, match=r"t\.code: its type must have room for new values beside the real ones") as raised:
+        library.train({"t": pa.table({"code": codes})}, schema)
+    assert "Next step: widen the column in the source" in str(raised.value)
+
+
 # -- what reflect says --------------------------------------------------------------------------------------------------
 
 
@@ -464,3 +611,51 @@ def test_kinds_follow_from_the_data_but_for_those_that_settings_or_a_file_name(t
     pipeline.reflect(settings, place.workspace, place.warehouse)
     kinds = {c.name: c.kind for c in place.schema().tables["customer"].columns}
     assert kinds == {"id": Kind.IDENTIFIER, "email": Kind.CATEGORY, "town": Kind.TEXT, "born": Kind.DATE}
+
+
+def test_keys_are_inferred_from_the_data_only_if_that_is_asked_for(tmp_path: Path) -> None:
+    place = Place(tmp_path, keys=False)
+    silent = pipeline.reflect(config(), place.workspace, place.warehouse)
+    assert "inferred_keys" not in silent.facts
+    assert not any(table.primary_key or table.foreign_keys for table in place.schema().tables.values())
+    asked = pipeline.reflect(config(infer_keys=True), place.workspace, place.warehouse)
+    customer, purchase = (place.schema().tables[name] for name in ("customer", "purchase"))
+    assert (customer.primary_key, customer.provenance(("id",))) == (("id",), Provenance.INFERRED)
+    assert [(key.columns, key.parent, key.provenance) for key in purchase.foreign_keys] == [
+        (("customer",), "customer", Provenance.INFERRED)
+    ]
+    taken = [(key["table"], key["columns"]) for key in asked.facts["inferred_keys"] if key["taken"]]
+    assert taken == [("customer", ["id"]), ("purchase", ["id"]), ("purchase", ["customer"])]
+    assert "mail.test" not in asked.to_json()
+
+
+def test_an_inferred_key_that_only_the_first_rows_keep_stops_at_extract_with_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "synth_engine.statistics.first_rows", lambda table, batches: (pa.Table.from_batches(list(batches)).slice(0, 50), False)
+    )
+    place = Place(tmp_path, keys=False, extra=["INSERT INTO shop.customer VALUES (1, 'again@mail.test', NULL, NULL)"])
+    with pytest.raises(SourceDataError, match=r"customer: 1 duplicates in \(id\)"):
+        place.extract(infer_keys=True)
+
+
+def test_a_dbt_manifest_names_the_keys(tmp_path: Path) -> None:
+    place = Place(tmp_path, keys=False)
+    manifest: dict[str, Any] = {
+        "metadata": {"dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json"},
+        "nodes": {
+            "model.shop.customer": {
+                "unique_id": "model.shop.customer",
+                "resource_type": "model",
+                "name": "customer",
+                "schema": "shop",
+                "config": {"contract": {"enforced": True}},
+                "constraints": [{"type": "primary_key", "columns": ["id"]}],
+            }
+        },
+        "sources": {},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    pipeline.reflect(config(schema_file=str(tmp_path / "manifest.json")), place.workspace, place.warehouse)
+    assert place.schema().tables["customer"].provenance(("id",)) is Provenance.CONTRACT

@@ -13,6 +13,7 @@ from synth_engine import snapshot
 from synth_engine.config import Policy
 from synth_engine.errors import SourceDataError
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
+from synth_engine.schema.types import arrow_schema
 from synth_engine.snapshot import KeyFault, mend_keys, part_rows, read_batches, read_table, write_table
 from synth_engine.workspace import Workspace
 
@@ -46,7 +47,7 @@ def test_what_is_written_is_read_again(workspace: Workspace, short_parts: None, 
     back = read_table(workspace, folder, NUMBERS)
     assert total == rows == back.num_rows == sum(f.rows or 0 for f in files)
     assert back["n"].to_pylist() == list(range(rows))
-    assert back.schema == snapshot.arrow_schema(NUMBERS)
+    assert back.schema == arrow_schema(NUMBERS)
     assert [f.path for f in files] == workspace.parts(folder)
     assert len(files) == max(1, -(-rows // 30))
 
@@ -142,6 +143,17 @@ def test_drop_leaves_out_orphans_and_all_but_the_first_of_duplicates(workspace: 
     faults, left = mended(workspace, [DUPLICATES, ORPHANS], duplicate_keys="drop", orphans="drop")
     assert [str(f) for f in faults] == ["parent: 2 duplicates in (id)", "parent: 1 nulls in (id)", "child: 2 orphans in child.of->parent"]
     assert left == {"parent": {"id": [1, 2, 3]}, "child": {"id": [1, 3], "of": [1, None]}}
+
+
+def test_nulls_in_any_column_that_must_not_have_them_are_found(workspace: Workspace) -> None:
+    table = Table(
+        "t", (Column("id", Kind.INTEGER, "int32", False), Column("by", Kind.INTEGER, "int32", False), Column("n", Kind.INTEGER, "int32"))
+    )
+    rows = {"id": [1, 2, 3], "by": [7, None, 8], "n": [None, 1, 2]}
+    with pytest.raises(SourceDataError, match=r"t: 1 nulls in \(by\)"):
+        mended(workspace, [(table, rows)])
+    _, left = mended(workspace, [(table, rows)], duplicate_keys="drop")
+    assert left["t"]["id"] == [1, 3]
 
 
 def test_null_empties_the_key_of_orphans_and_keeps_their_rows(workspace: Workspace) -> None:

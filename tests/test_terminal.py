@@ -13,7 +13,7 @@ from synth_engine.workspace import Manifest
 
 
 def manifest(step: str, **facts: Any) -> Manifest:
-    return Manifest(step, "c", "f", 0, facts={"seconds": 1.25, **facts})
+    return Manifest(step, "c", "f", 0, facts={"seconds": 1.25, "finished": "2026-11-21T09:30:00+00:00", **facts})
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,7 @@ def test_the_schema_is_shown_with_kinds_keys_provenance_and_notes(capsys: pytest
         (Column("id", Kind.IDENTIFIER, "int64", False, "BIGINT"), Column("m[b]ail", Kind.TEXT, "string")),
         ("id",),
         (("m[b]ail",),),
+        undeclared={("m[b]ail",): Provenance.DBT_TEST},
     )
     order = Table(
         "order",
@@ -68,7 +69,8 @@ def test_the_schema_is_shown_with_kinds_keys_provenance_and_notes(capsys: pytest
     shown = capsys.readouterr().out
     for words in (
         "BIGINT",
-        "primary key",
+        "primary key (declared)",
+        "unique (dbt test)",
         "m[b]ail",
         "unique with extra",
         "to customer.id (user)",
@@ -78,13 +80,37 @@ def test_the_schema_is_shown_with_kinds_keys_provenance_and_notes(capsys: pytest
         assert words in shown
 
 
+def test_inferred_keys_are_shown_with_their_evidence_and_whether_they_are_used(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = [
+        {"table": "order", "columns": ["id"], "taken": True, "evidence": "all 9 values differ", "parent": None, "parent_columns": []},
+        {"table": "order", "columns": ["b[y]"], "taken": False, "evidence": "8 of 9", "parent": "customer", "parent_columns": ["id"]},
+    ]
+    terminal.show_inferred(manifest("reflect", inferred_keys=keys))
+    shown = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert all(words in shown[0] for words in ("order (id) primary key", "all 9 values differ", "yes"))
+    assert all(words in shown[1] for words in ("order (b[y]) -> customer (id)", "8 of 9", "no"))
+
+
+def test_nothing_is_said_of_inferred_keys_where_none_were_looked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show_inferred(manifest("reflect"))
+    assert capsys.readouterr().out == ""
+
+
 def test_a_step_is_shown_with_its_time_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.show_step(manifest("extract", rows={"orders": 12345}))
+    terminal.show_step(manifest("extract", rows={"orders": 12345}), {"extract"})
     assert capsys.readouterr().out == "extract: done in 1.2 s\n  orders: 12,345 rows\n"
 
 
-def test_a_run_ends_with_rows_scores_times_and_the_report(capsys: pytest.CaptureFixture[str]) -> None:
-    manifests = {
+def test_a_step_that_was_done_before_says_so_and_when(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show_step(manifest("extract", rows={"orders": 12345}), set())
+    told = "extract: nothing to do, it was done before, at 2026-11-21 09:30:00 UTC, and nothing has changed since\n"
+    assert capsys.readouterr().out == told + "  orders: 12,345 rows\n"
+
+
+@pytest.fixture
+def manifests() -> dict[str, Manifest]:
+    """Those of a run that are shown."""
+    return {
         "extract": manifest("extract", rows={"customers": 1000, "orders": 50000}),
         "generate": manifest("generate", rows={"customers": 1001, "orders": 50002}),
         "validate": manifest("validate", passed=True, expectations=41),
@@ -92,10 +118,29 @@ def test_a_run_ends_with_rows_scores_times_and_the_report(capsys: pytest.Capture
             "report", summary={"shapes": 0.95, "pairs": 0.9, "cardinality": 0.99, "siblings": None}, path="synthetic/report/index.html"
         ),
     }
-    terminal.show_run(manifests, "runs/" + "long" * 50)
+
+
+def test_a_run_ends_with_rows_scores_times_and_the_report(manifests: dict[str, Manifest], capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show_run(manifests, "runs/" + "long" * 50, manifests)
     shown = capsys.readouterr().out
     assert "1,000" in shown and "50,002" in shown
     assert "validation: passed, 41 expectations" in shown
     assert "scores: shapes 0.950, pairs 0.900, cardinality 0.990\n" in shown
     assert "times: extract 1.2 s, generate 1.2 s, validate 1.2 s, report 1.2 s\n" in shown
     assert f"report: runs/{'long' * 50}/synthetic/report/index.html\n" in shown
+    assert "before" not in shown
+
+
+def test_a_run_with_nothing_to_do_says_so_and_what_to_do_instead(
+    manifests: dict[str, Manifest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.show_run(manifests, "work", set())
+    told = "nothing to do: all 4 steps were done before, at 2026-11-21 09:30:00 UTC; give each refresh a new workspace"
+    assert capsys.readouterr().out.splitlines()[-1] == told
+
+
+def test_a_run_that_was_taken_up_again_says_what_is_not_repeated(
+    manifests: dict[str, Manifest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.show_run(manifests, "work", {"validate", "report"})
+    assert capsys.readouterr().out.splitlines()[-1] == "done before and not repeated: extract, generate"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,8 +13,10 @@ from uuid import uuid4
 import fsspec
 import pytest
 
-from synth_engine.errors import CorruptArtefact, Terminal
+from synth_engine.errors import CorruptArtefact, Terminal, Transient
 from synth_engine.workspace import Manifest, Workspace, versions
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(params=["disk", "object store"])
@@ -99,6 +105,62 @@ def test_parts_of_a_table_are_listed_in_order(workspace: Workspace) -> None:
     workspace.write_bytes(f"{folder}/notes.txt", b"")
     assert workspace.parts(folder) == sorted(paths)
 
+
+# -- one process at a time ---------------------------------------------------------------------------------------------
+
+HOLDER = """
+import sys, time
+from synth_engine.workspace import Workspace
+
+with Workspace(sys.argv[1]).alone():
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_has_ended_however_it_ends(tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path / "run"))
+    with subprocess.Popen([sys.executable, "-c", HOLDER, workspace.uri], stdout=subprocess.PIPE, cwd=PROJECT) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        with (
+            pytest.raises(Transient, match=f"is in use by process {first.pid} on .* since 20.* UTC.*a workspace of its own"),
+            workspace.alone(),
+        ):
+            pass
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    with workspace.alone(), workspace.alone():
+        assert (tmp_path / "run" / workspace.lock).read_text().startswith(f"process {os.getpid()} on ")
+    with Workspace(workspace.uri).alone():
+        pass
+
+
+def test_nobody_is_kept_out_of_an_object_store() -> None:
+    uri = f"memory://run-{uuid4().hex}"
+    with Workspace(uri).alone(), Workspace(uri).alone():
+        pass
+
+
+# -- places that do not serve ------------------------------------------------------------------------------------------
+
+
+def test_a_place_that_cannot_be_written_is_refused_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/nowhere")):
+        workspace = Workspace(str(place))
+        with pytest.raises(Terminal, match=f"must be a place that can be written. Found: {place}: .*correct its path or its rights"):
+            workspace.write_bytes("real/a", b"")
+        with pytest.raises(Terminal, match="must be a place that can be written"), workspace.alone():
+            pass
+
+
+def test_a_store_that_is_not_known_is_refused_with_advice() -> None:
+    with pytest.raises(Terminal, match="store that fsspec knows.*nowhere.*correct its URI"):
+        Workspace("nowhere://run")
+
+
+# -- tables and files --------------------------------------------------------------------------------------------------
 
 HOSTILE_NAMES = ["plain", "a/b", "../up", ".", "..", "", "a.b", 'qu"ote', "per%cent", "with space", "emoji 🛫", "tab\t", "a" * 60]
 

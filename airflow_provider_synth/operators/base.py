@@ -70,8 +70,12 @@ class SynthStepOperator(BaseOperator):
         with _errors_for_airflow():
             from synth_engine.workspace import Workspace
 
-            manifest = self.run_step(self.build_config(), Workspace(self._workspace_uri()))
-        self.log.info("%s finished in %.1f s", manifest.step, manifest.facts["seconds"])
+            workspace = Workspace(self._workspace_uri())
+            manifest = self.run_step(self.build_config(), workspace)
+        if manifest.step in workspace.finished_now:
+            self.log.info("%s finished in %.1f s", manifest.step, manifest.facts["seconds"])
+        else:
+            self.log.info("%s was done before, at %s, and is not repeated", manifest.step, manifest.facts["finished"])
         figures = {name: manifest.facts[name] for name in XCOM_FACTS if name in manifest.facts}
         return {"workspace": self.workspace, "step": manifest.step, **figures}
 

@@ -100,4 +100,4 @@ class SynthReportOperator(SynthStepOperator):
     def run_step(self, config: Config, workspace: Workspace) -> Manifest:
         from synth_engine import pipeline
 
-        return pipeline.report(config, workspace)
+        return pipeline.report(config, workspace, ProgressLog(self.log.info))

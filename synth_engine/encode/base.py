@@ -57,6 +57,14 @@ class Encoder(ABC):
         None if there is no order. Neighbours start out alike in the model."""
         return [None] * len(self.slots)
 
+    def changes(self, rows: int) -> list[str]:
+        """What of the source's format cannot be kept in a table of so many rows, in plain words without values."""
+        return []
+
+    def lack(self, rows: int) -> str | None:
+        """Why the column's type cannot hold new values in so many rows, in plain words; None if it can."""
+        return None
+
     def protections(self) -> list[str]:
         """What was protected, in plain words without values."""
         return []

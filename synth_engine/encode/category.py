@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Tokens, entity_count_of_values
+from synth_engine.encode.values import hex_digits
 from synth_engine.schema.types import base_type, to_arrow
 
 NULL, RARE = 0, 1
@@ -81,7 +82,7 @@ class CategoryEncoder(Encoder):
 def _to_texts(values: pa.Array, data_type: str) -> list[str]:
     """Values as JSON can hold them. Arrow reads neither times nor bytes from text: microseconds and hex digits stand for them."""
     if base_type(data_type) == "binary":
-        return [value.hex() for value in values.to_pylist()]
+        return list(hex_digits(values).to_pylist())
     texts: list[str] = (values.cast(pa.int64()) if base_type(data_type) == "time" else values).cast(pa.string()).to_pylist()
     return texts
 

@@ -94,9 +94,8 @@ class KeyGenerator:
 
     def _strings(self, rows: int, seed: int) -> pa.Array:
         assert self.strings is not None
-        index = np.arange(rows, dtype=np.int64)
-        texts = self.strings.draw(self._formats(index, seed), index, rows, stream(seed, "strings"))
-        return pa.array(_distinct(texts, self.strings.longest), to_arrow(self.data_type))
+        formats = self._formats(np.arange(rows, dtype=np.int64), seed)
+        return pa.array(self.strings.draw_unique(formats, rows, stream(seed, "strings")), to_arrow(self.data_type))
 
     def _formats(self, index: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
         assert self.strings is not None
@@ -104,6 +103,15 @@ class KeyGenerator:
         drawn = np.searchsorted(share, uniforms(stream(seed, "formats"), index) * share[-1], side="right")
         formats: NDArray[np.int64] = np.minimum(drawn, len(share) - 1).astype(np.int64)
         return formats
+
+    def changes(self, rows: int) -> list[str]:
+        """What of the source's format cannot be kept in so many rows."""
+        change = self.strings.change(rows, unique=True) if self.strings else None
+        return [change] if change else []
+
+    def lack(self, rows: int) -> str | None:
+        """Why the key's type cannot hold so many values, None if it can."""
+        return self.strings.lack(rows, unique=True) if self.strings else None
 
     def to_json(self) -> dict[str, Any]:
         strings = self.strings.to_json() if self.strings else None
@@ -125,18 +133,3 @@ def _range(column: pa.Array, data_type: str) -> dict[str, float]:
     values = values[np.isfinite(values)]
     first, last = (float(values.min()), float(values.max())) if len(values) else (1.0, 0.0)
     return {"first": first, "last": last, "count": len(values)}
-
-
-def _distinct(texts: list[str], longest: int) -> list[str]:
-    """The texts, with a number at the end of those that came up before."""
-    seen: set[str] = set()
-    out = []
-    for i, text in enumerate(texts):
-        candidate, extra = text, i
-        while candidate in seen:
-            number = np.base_repr(extra, 36).lower()
-            candidate = text[: max(longest - len(number), 0)] + number
-            extra += len(texts)
-        seen.add(candidate)
-        out.append(candidate)
-    return out

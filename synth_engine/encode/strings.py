@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
 from synth_engine.encode.bloom import BloomFilter
+from synth_engine.errors import Terminal
 from synth_engine.randomness import generator, stream, uniforms
 
 MOST_PATTERNS = 24
 LONGEST_PATTERN = 48
 END = "\x03"
 CLASSES = {"A": string.ascii_uppercase, "a": string.ascii_lowercase, "9": string.digits}
+ANY_CLASS = "".join(CLASSES.values())
 
 
 def pattern_of(value: str) -> str:
@@ -31,10 +33,12 @@ def pattern_of(value: str) -> str:
 
 @dataclass
 class Pattern:
-    """One format. `alphabets` holds the characters of each position; a position of one character is a literal."""
+    """One format. `alphabets` holds the characters of each position; a position of one character is a literal. `share` of
+    the strings have it, `real` different ones."""
 
     alphabets: list[str]
     share: float
+    real: int = 0
 
     @property
     def capacity(self) -> int:
@@ -55,20 +59,52 @@ class Pattern:
         return out
 
 
+@dataclass(frozen=True)
+class Permuted:
+    """The strings of a pattern in an order of its own."""
+
+    pattern: Pattern
+    factor: int
+    shift: int
+
+    @classmethod
+    def of(cls, pattern: Pattern, seed: int) -> Permuted:
+        rng = generator(seed)
+        factor = _coprime(int(rng.integers(1, 1 << 62)) % pattern.capacity, pattern.capacity)
+        return cls(pattern, factor, int(rng.integers(0, 1 << 62)) % pattern.capacity)
+
+    def __getitem__(self, number: int) -> str:
+        return self.pattern.nth([(self.factor * number + self.shift) % self.pattern.capacity])[0]
+
+
 class StringModel:
     """Formats of a string column. With frequent `patterns` strings are unique by construction: the row number is
-    permuted into the pattern's numbers. Without, letters follow letters as a Markov chain of order two."""
+    permuted into the pattern's numbers. Without, letters follow letters as a Markov chain of order two.
 
-    def __init__(self, patterns: list[Pattern], chain: MarkovChain | None, known: BloomFilter, lengths: tuple[int, int]) -> None:
+    `lengths` are those of the shortest and the longest real string, `limit` is the longest that the type holds, None for any;
+    `real` is the number of different real strings. A format that has too little room for new strings beside the real ones
+    gets longer, or takes more characters: `change` tells.
+    """
+
+    def __init__(
+        self,
+        patterns: list[Pattern],
+        chain: MarkovChain | None,
+        known: BloomFilter,
+        lengths: tuple[int, int],
+        limit: int | None,
+        real: int,
+    ) -> None:
         self.patterns, self.chain, self.known = patterns, chain, known
         self.shortest, self.longest = lengths
+        self.limit, self.real = limit, real
 
     @classmethod
     def fit(cls, values: Sequence[str], entities: int, longest: int | None, salt: str) -> StringModel:
         """Learn from non-null strings; what fewer than `entities` of them share is not kept."""
         most = max((len(v) for v in values), default=1)
-        limit = min((len(v) for v in values), default=1), min(longest or most, most)
-        known = BloomFilter.of(values, len(values), salt)
+        lengths = min((len(v) for v in values), default=1), min(longest or most, most)
+        known, real = BloomFilter.of(values, len(values), salt), len(set(values))
         counts = Counter(pattern_of(v) for v in values if 0 < len(v) <= LONGEST_PATTERN)
         frequent = [p for p, n in counts.most_common(MOST_PATTERNS) if n >= max(entities, 2)]
         covered = sum(counts[p] for p in frequent)
@@ -77,8 +113,8 @@ class StringModel:
             for value in values:
                 if (found := pattern_of(value) if len(value) <= LONGEST_PATTERN else "") in by_pattern:
                     by_pattern[found].append(value)
-            return cls([_pattern(p, by_pattern[p], entities, covered) for p in frequent], None, known, limit)
-        return cls([], MarkovChain.fit(values, entities), known, limit)
+            return cls([_pattern(p, by_pattern[p], entities, covered) for p in frequent], None, known, lengths, longest, real)
+        return cls([], MarkovChain.fit(values, entities), known, lengths, longest, real)
 
     @property
     def choices(self) -> int:
@@ -98,28 +134,75 @@ class StringModel:
         if self.chain is not None:
             return self._chained(rows, seed)
         out = np.empty(len(rows), dtype=object)
-        for i, pattern in enumerate(self.patterns):
+        for i in range(len(self.patterns)):
             mine = choices == i
             if mine.any():
-                out[mine] = self._patterned(pattern, rows[mine], total, stream(seed, "pattern", i))
-        return [str(v)[: self.longest] for v in out]
+                out[mine] = self._patterned(self._order(i, total, seed, unique=False), rows[mine], total)
+        return out.tolist()
 
-    def _patterned(self, pattern: Pattern, rows: NDArray[np.int64], total: int, seed: int) -> list[str]:
-        pattern = _with_room(pattern, 4 * total + 64, self.longest)
-        capacity = pattern.capacity
-        rng = generator(seed)
-        factor = _coprime(int(rng.integers(1, 1 << 62)) % capacity, capacity)
-        shift = int(rng.integers(0, 1 << 62)) % capacity
+    def draw_unique(self, choices: NDArray[np.int64], total: int, seed: int) -> list[str]:
+        """A string for each of `total` rows, no two alike. Raises `Terminal` where the type has no room for them."""
+        if self.chain is not None:
+            return self._numbered(self._chained(np.arange(total), seed))
+        orders = [self._order(i, total, seed, unique=True) for i in range(len(self.patterns))]
+        spares = [self._spares(order, total) for order in orders]
+        out: dict[str, None] = {}
+        for row, choice in enumerate(choices.tolist()):
+            text = orders[choice][row]
+            while text in out or text in self.known:
+                text = next(spares[choice])
+            out[text] = None
+        return list(out)
+
+    def change(self, total: int, *, unique: bool) -> str | None:
+        """What of the formats has to change for so many strings, in plain words; None if nothing."""
+        changed = sum(p.share for p in self.patterns if self._roomy(p, total, unique=unique).alphabets != p.alphabets)
+        if not changed:
+            return None
+        return f"{changed:.0%} of the values have a format with too little room for {total} new ones: it is longer, or has other characters"
+
+    def lack(self, total: int, *, unique: bool) -> str | None:
+        """Why the type cannot hold so many new strings, in plain words; None if it can."""
+        if self.limit is None:
+            return None
+        if self.chain is not None:
+            holds = len(ANY_CLASS) ** self.limit >= total or not unique
+        else:
+            holds = all(self._roomy(p, total, unique=unique).capacity >= self._taken(p, total, unique=unique) for p in self.patterns)
+        return None if holds else f"{total} rows beside {self.real} real values in at most {self.limit} characters"
+
+    def _order(self, number: int, total: int, seed: int, *, unique: bool) -> Permuted:
+        return Permuted.of(self._roomy(self.patterns[number], total, unique=unique), stream(seed, "pattern", number))
+
+    def _roomy(self, pattern: Pattern, total: int, *, unique: bool) -> Pattern:
+        """The pattern with room for new strings in `total` rows, different ones if they have to be `unique`."""
+        own = self._taken(pattern, total, unique=unique)
+        roomy = _with_room(pattern, own if unique else max(own, 4 * total + 64), self.longest)
+        # in another format there may be real strings of all formats
+        wanted = own if roomy.alphabets == pattern.alphabets else self._taken(pattern, total, unique=unique, real=self.real)
+        if roomy.capacity >= wanted:
+            return roomy
+        return _wider(roomy, self._taken(pattern, total, unique=unique, real=self.real), self.limit)
+
+    def _taken(self, pattern: Pattern, total: int, *, unique: bool, real: int | None = None) -> int:
+        """How many strings a pattern must hold: the real ones, and the rows (with five standard deviations) if they differ."""
+        rows = pattern.share * total
+        taken = (pattern.real if real is None else real) + (min(int(rows + 5 * np.sqrt(rows)) + 1, total) if unique else 0)
+        return taken + taken // 64 + 8  # the Bloom filter takes some more for real
+
+    def _patterned(self, order: Permuted, rows: NDArray[np.int64], total: int) -> list[str]:
         out = []
         for row in rows.tolist():
-            candidate, tries = row, 0
-            text = pattern.nth([(factor * candidate + shift) % capacity])[0]
+            text, tries = order[row], 0
             while text in self.known and tries < 64:  # the numbers past `total` belong to nobody else: row, row + total, …
                 tries += 1
-                candidate = row + tries * total
-                text = pattern.nth([(factor * candidate + shift) % capacity])[0]
+                text = order[row + tries * total]
             out.append(text)
         return out
+
+    def _spares(self, order: Permuted, total: int) -> Iterator[str]:
+        """The new strings of a pattern, those that belong to no row first."""
+        return (text for number in range(total, total + order.pattern.capacity) if (text := order[number]) not in self.known)
 
     def _chained(self, rows: NDArray[np.int64], seed: int) -> list[str]:
         assert self.chain is not None
@@ -133,6 +216,24 @@ class StringModel:
                 texts[i] = text
         return [self._apart(text, row) if text in self.known else text for text, row in zip(texts, rows.tolist(), strict=True)]
 
+    def _numbered(self, texts: Sequence[str]) -> list[str]:
+        """The texts, with a number at the end of those that came up before."""
+        out: dict[str, None] = {}
+        for row, text in enumerate(texts):
+            candidate, extra = text, row
+            while candidate in out:
+                number = np.base_repr(extra, 36).lower()
+                if self.limit is not None and len(number) > self.limit:
+                    raise Terminal(
+                        f"A key of at most {self.limit} characters must have a value for each row",
+                        value=f"{len(texts)} rows",
+                        advice="widen the column in the source, ask for fewer rows of its table, or leave the table out",
+                    )
+                candidate = text[: max(self.longest - len(number), 0)] + number
+                extra += len(texts)
+            out[candidate] = None
+        return list(out)
+
     def _apart(self, text: str, row: int) -> str:
         """A string that is still real after several draws gets the row number at its end."""
         number = np.base_repr(row, 36).lower()
@@ -140,18 +241,19 @@ class StringModel:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "patterns": [[p.alphabets, p.share] for p in self.patterns],
+            "patterns": [[p.alphabets, p.share, p.real] for p in self.patterns],
             "chain": self.chain.to_json() if self.chain else None,
             "known": self.known.to_json(),
             "lengths": [self.shortest, self.longest],
+            "limit": self.limit,
+            "real": self.real,
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> StringModel:
         chain = MarkovChain.from_json(raw["chain"]) if raw["chain"] else None
-        return cls(
-            [Pattern(a, s) for a, s in raw["patterns"]], chain, BloomFilter.from_json(raw["known"]), (raw["lengths"][0], raw["lengths"][1])
-        )
+        patterns, lengths = [Pattern(a, s, r) for a, s, r in raw["patterns"]], (raw["lengths"][0], raw["lengths"][1])
+        return cls(patterns, chain, BloomFilter.from_json(raw["known"]), lengths, raw["limit"], raw["real"])
 
 
 def _pattern(shape: str, values: Sequence[str], entities: int, covered: int) -> Pattern:
@@ -163,7 +265,7 @@ def _pattern(shape: str, values: Sequence[str], entities: int, covered: int) -> 
         seen = Counter(value[position] for value in values)
         constant = len(seen) == 1 and len(values) >= max(entities, 2)
         alphabets.append(next(iter(seen)) if constant else CLASSES[cls])
-    return Pattern(alphabets, len(values) / covered)
+    return Pattern(alphabets, len(values) / covered, len(set(values)))
 
 
 def _matches(pattern: Pattern, shape: str) -> bool:
@@ -182,7 +284,20 @@ def _with_room(pattern: Pattern, wanted: int, longest: int) -> Pattern:
     while Pattern(alphabets, 1).capacity < wanted and len(alphabets) < longest:
         last = alphabets[-1] if alphabets and len(alphabets[-1]) > 1 else string.digits
         alphabets.append(last)
-    return Pattern(alphabets, pattern.share)
+    return Pattern(alphabets, pattern.share, pattern.real)
+
+
+def _wider(pattern: Pattern, wanted: int, limit: int | None) -> Pattern:
+    """The pattern, with positions added until it holds `wanted` strings; where the type has no place for more, with any
+    letter or digit in the last positions."""
+    alphabets = list(pattern.alphabets)
+    while Pattern(alphabets, 1).capacity < wanted and (limit is None or len(alphabets) < limit):
+        alphabets.append(string.digits)
+    for i in reversed(range(len(alphabets))):
+        if Pattern(alphabets, 1).capacity >= wanted:
+            break
+        alphabets[i] = ANY_CLASS
+    return Pattern(alphabets, pattern.share, pattern.real)
 
 
 def _coprime(start: int, modulus: int) -> int:
@@ -246,7 +361,7 @@ class MarkovChain:
             alive = alive[c != 0]
             if not len(alive):
                 break
-        letters = np.array(list(self.letters))
+        letters = np.array(list(self.letters), dtype=object)  # numpy's own strings end at the first NUL
         return ["".join(letters[row[: int(np.argmin(row != 0)) if (row == 0).any() else len(row)]]) for row in written]
 
     def to_json(self) -> dict[str, Any]:

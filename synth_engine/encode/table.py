@@ -17,6 +17,7 @@ from synth_engine.encode.number import NumberEncoder
 from synth_engine.encode.relative import Reference, RelativeEncoder
 from synth_engine.encode.text import TextEncoder, UuidEncoder
 from synth_engine.encode.values import from_floats, to_floats
+from synth_engine.errors import Terminal
 from synth_engine.randomness import stream
 from synth_engine.schema import Column, Kind
 from synth_engine.schema.types import MOMENT_TYPES, NUMBER_TYPES, base_type, to_arrow
@@ -52,6 +53,10 @@ class TableEncoder:
         """For each slot the number of the column it belongs to, counting columns that have slots."""
         with_slots = [c for c in self.columns if c.slots]
         return [i for i, c in enumerate(with_slots) for _ in c.slots]
+
+    def column(self, name: str) -> Column:
+        """The modelled column of that name, in the type its encoder sees."""
+        return next(c.column for c in self.columns if c.column.name == name)
 
     @property
     def never_null(self) -> frozenset[int]:
@@ -163,7 +168,14 @@ def _fit_column(
     if column.kind in (Kind.CATEGORY, Kind.BOOLEAN) or stored == "boolean":
         categories = CategoryEncoder.fit(values, column.data_type, entity, settings)
         if len(categories.values) or column.nullable:
-            return categories  # else every value is rare and none may be null: they are written anew, as their type asks
+            return categories
+        if stored in ("json", "other"):
+            raise Terminal(
+                f"Column {column.name!r} of kind {column.kind} must have a value that enough entities have, for it must not be null",
+                value=f"every value is rare, and type {column.native_type or stored} is none that new ones can be written in",
+                advice="set privacy.rare_category_entities lower, make the column nullable, or leave its table out",
+            )
+        # every value is rare and none may be null: they are written anew, as their type asks
     if references:
         return RelativeEncoder.fit(
             to_floats(values, column.data_type), references, entity, settings, unit_of(column.data_type), column.data_type

@@ -12,11 +12,14 @@ import pyarrow as pa
 from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Tokens
 from synth_engine.encode.strings import StringModel
 from synth_engine.randomness import stream
-from synth_engine.schema.types import string_length, to_arrow
+from synth_engine.schema.types import base_type, string_length, to_arrow
+
+BYTE_BY_BYTE = "latin-1"
+"""The encoding that has one character for each byte."""
 
 
 class TextEncoder(Encoder):
-    """A string column most of whose values are unique. One slot: null, then the formats."""
+    """A column of strings (or bytes, each as one character) most of which are unique. One slot: null, then the formats."""
 
     tag = "text"
 
@@ -26,19 +29,19 @@ class TextEncoder(Encoder):
 
     @classmethod
     def fit(cls, column: pa.Array, data_type: str, settings: EncodingSettings, seed: int) -> TextEncoder:
-        values = [v for v in column.to_pylist() if v is not None]
+        values = [v for v in _texts(column) if v is not None]
         salt = f"{stream(seed, 'salt'):x}"
         return cls(StringModel.fit(values, settings.rare_entities, string_length(data_type), salt), data_type, seed)
 
     def encode(self, column: pa.Array) -> Tokens:
-        values = column.to_pylist()
+        values = _texts(column)
         return np.array([0 if v is None else 1 + self.model.choice_of(v) for v in values], dtype=np.int32).reshape(-1, 1)
 
     def decode(self, tokens: Tokens, draw: Draw) -> pa.Array:
         present = np.flatnonzero(tokens[:, 0] > 0)
         out = np.full(len(tokens), None, dtype=object)
         texts = self.model.draw(tokens[present, 0].astype(np.int64) - 1, draw.rows[present], draw.table_rows, stream(self.seed, "text"))
-        out[present] = texts
+        out[present] = [text.encode(BYTE_BY_BYTE) for text in texts] if base_type(self.data_type) == "binary" else texts
         return pa.array(out, to_arrow(self.data_type))
 
     def to_json(self) -> dict[str, Any]:
@@ -48,8 +51,19 @@ class TextEncoder(Encoder):
     def from_json(cls, raw: Mapping[str, Any]) -> TextEncoder:
         return cls(StringModel.from_json(raw["model"]), raw["data_type"], raw["seed"])
 
+    def changes(self, rows: int) -> list[str]:
+        change = self.model.change(rows, unique=False)
+        return [change] if change else []
+
+    def lack(self, rows: int) -> str | None:
+        return self.model.lack(rows, unique=False)
+
     def protections(self) -> list[str]:
         return ["written anew in the learned format; real values are kept out by a Bloom filter"]
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    return [v.decode(BYTE_BY_BYTE) if isinstance(v, bytes) else v for v in column.to_pylist()]
 
 
 class UuidEncoder(Encoder):

@@ -11,14 +11,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synth_engine.encode.base import Floats
-from synth_engine.schema.types import base_type, decimal_digits, to_arrow
+from synth_engine.encode.written import read, write
+from synth_engine.schema.types import base_type, decimal_digits, to_arrow, written_form
 
 MICROSECONDS = 1_000_000
+
+FOUR_DIGIT_YEARS = (-354285, 2932896)
+"""First and last day of the years 1000 to 9999: a written year has four digits."""
+
+
+def hex_digits(column: pa.Array) -> pa.Array:
+    """Bytes as text, two digits each."""
+    return pa.array([None if value is None else value.hex() for value in column.to_pylist()], pa.string())
 
 
 def to_floats(column: pa.Array, data_type: str) -> Floats:
     """The column as float64, NaN where it is null."""
     kind = base_type(data_type)
+    if written := written_form(data_type):
+        return to_floats(read(column, written[1]), kind)
     if kind == "date":
         column = column.cast(pa.int32())
     elif kind in ("time", "timestamp", "timestamptz"):
@@ -30,6 +41,10 @@ def to_floats(column: pa.Array, data_type: str) -> Floats:
 def from_floats(values: Floats, data_type: str) -> pa.Array:
     """The inverse of `to_floats`. Values beyond the type's range are drawn in to it."""
     kind, target = base_type(data_type), to_arrow(data_type)
+    if written := written_form(data_type):
+        day = 1 if kind == "date" else 86_400
+        within = values if kind == "time" else np.clip(values, FOUR_DIGIT_YEARS[0] * day, (FOUR_DIGIT_YEARS[1] + 1) * day - 1)
+        return write(from_floats(within, kind), written[1], written[0])
     missing = np.isnan(values)
     filled = np.where(missing, 0.0, values)
     if kind in ("float32", "float64"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from synth_engine.encode.base import Draw, Floats
 from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.encode.values import from_floats, to_floats
-from synth_engine.errors import ConfigurationError
+from synth_engine.errors import ConfigurationError, Terminal
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.keyplan import plan_keys
 from synth_engine.model.learning import owner_context
@@ -24,9 +23,10 @@ from synth_engine.model.preparation import _is_moment, in_units_of, take_or_nan
 from synth_engine.model.sampling import RelativeColumn, Request, sample
 from synth_engine.model.state import Model, TableModel, context_tokens
 from synth_engine.model.uniqueness import make_unique
-from synth_engine.progress import Listener, Progress, ignore
+from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.randomness import generator, stream, uniforms
-from synth_engine.schema.types import to_arrow
+from synth_engine.schema.checks import require_memory
+from synth_engine.schema.types import arrow_schema, to_arrow
 
 
 def row_counts(model: Model, requested: Mapping[str, int]) -> dict[str, int]:
@@ -63,15 +63,24 @@ class Generation:
         self.model, self.seed, self.listener = model, seed, listener
         self.device = device or torch.device("cpu")
         self.counts = row_counts(model, rows)
+        require_memory(model.schema, self.counts)
         self.tables: dict[str, GeneratedTable] = {}
         self.linking = Linking(model, self.tables, seed)
 
     def run(self) -> Generation:
-        """Generate all tables in memory as tokens."""
-        for name in self.model.tables:
-            self._table(name)
-        for name, table in self.model.tables.items():
-            self.linking.assign_deferred(table, self.tables[name])
+        """Generate all tables in memory as tokens. Raises `ConfigurationError` if a column's type cannot hold so many rows."""
+        self.model.require_room(self.counts)
+        try:
+            for name in self.model.tables:
+                self._table(name)
+            for name, table in self.model.tables.items():
+                self.linking.assign_deferred(table, self.tables[name])
+        except MemoryError:
+            raise Terminal(
+                "All tables must fit in memory while they are generated",
+                value=f"it did not suffice for {', '.join(f'{rows:,} rows of {name}' for name, rows in self.counts.items())}",
+                advice="ask for fewer rows, or generate on a machine with more memory",
+            ) from None
         return self
 
     # -- one table ---------------------------------------------------------------------------------------------------
@@ -148,7 +157,7 @@ class Generation:
         if reference.source == "previous":
             return None
         key = table.keys[reference.key].key
-        source, target = self.model.schema.tables[key.parent].column(reference.column), self.model.schema.tables[made.name].column(column)
+        source, target = self.model.tables[key.parent].encoder.column(reference.column), table.encoder.column(column)
         return in_units_of(take_or_nan(self.tables[key.parent].values[reference.column], made.parents[reference.key]), source, target)
 
     # -- columns -------------------------------------------------------------------------------------------------------
@@ -227,7 +236,7 @@ class Generation:
     def batches(self, name: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The table in batches, columns in schema order; the batches' size does not change a value."""
         table, made, schema = self.model.tables[name], self.tables[name], self.model.schema.tables[name]
-        arrow = pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in schema.columns])
+        arrow = arrow_schema(schema)
         foreign = self._given_by_keys(table, made, deferred=True)
         for start in range(0, max(made.rows, 1), batch_rows):
             rows = np.arange(start, min(start + batch_rows, made.rows))
@@ -243,8 +252,8 @@ class Generation:
     def _contexts(self) -> dict[str, NDArray[np.int32]]:
         return {name: made.context for name, made in self.tables.items()}
 
-    def _advance(self, label: str) -> _Advance:
-        return _Advance(label, self.listener)
+    def _advance(self, label: str) -> Advance:
+        return Advance("generate", label, self.listener)
 
 
 def _filled(values: pa.Array, nullable: bool) -> pa.Array:
@@ -253,20 +262,3 @@ def _filled(values: pa.Array, nullable: bool) -> pa.Array:
         return values
     known, missing = values.drop_null(), np.cumsum(values.is_null().to_numpy(zero_copy_only=False)) - 1
     return pc.if_else(values.is_valid(), values, known.take(pa.array(np.maximum(missing, 0) % len(known))))
-
-
-class _Advance:
-    """Adds up the rows drawn and says so at every tenth, with the speed and the time left."""
-
-    def __init__(self, label: str, listener: Listener) -> None:
-        self.label, self.listener, self.done, self.said = label, listener, 0, -1
-        self.began = time.monotonic()
-
-    def __call__(self, rows: int, total: int) -> None:
-        self.done += rows
-        tenth = 10 * self.done // max(total, 1)
-        if tenth > self.said:
-            self.said = tenth
-            speed = self.done / max(time.monotonic() - self.began, 1e-9)
-            left = (total - self.done) / max(speed, 1e-9)
-            self.listener(Progress("generate", self.label, self.done, total, "rows", left, {"rows/s": round(speed)}))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from synth_engine.config import Config
 from synth_engine.encode.base import EncodingSettings
 from synth_engine.encode.keys import KeyGenerator
+from synth_engine.encode.written import with_written_moments
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
 from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
@@ -57,14 +58,15 @@ def learn(schema: Schema, tables: Mapping[str, pa.Table], config: Config, listen
 
 class _Learner:
     def __init__(self, schema: Schema, tables: Mapping[str, pa.Table], config: Config, listener: Listener) -> None:
-        self.schema, self.config, self.listener = schema, config, listener
+        self.schema = with_written_moments(schema, lambda name, columns: tables[name].select(columns).to_batches())
+        self.config, self.listener = config, listener
         self.size = SIZES[config.training.size]
         self.settings = EncodingSettings(config.privacy.rare_category_entities, config.privacy.extreme_value_entities, self.size.bins)
         self.device = _device(config.training.device)
         self.began = time.monotonic()
         self.seed = config.seed
         listener(Progress("train", None, 0, len(schema.tables), "tables prepared"))
-        self.prepared = prepare(schema, tables, self.seed)
+        self.prepared = prepare(self.schema, tables, self.seed)
         self.model = Model(schema, {}, self.seed)
         self.tokens: dict[str, NDArray[np.int32]] = {}
         self.learned: dict[str, NDArray[np.bool_]] = {}
@@ -74,6 +76,7 @@ class _Learner:
         for done, (name, one) in enumerate(self.prepared.items(), 1):
             self._encode(name, one)
             self.listener(Progress("train", name, done, len(self.prepared), "tables encoded"))
+        self.model.require_room({name: one.rows for name, one in self.prepared.items()})  # before the work of training
         self._summarise()
         for name, one in self.prepared.items():
             self._contextualise(name, one)

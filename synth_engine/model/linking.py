@@ -130,11 +130,12 @@ class Linking:
             of_parent = np.where(open_, of_parent, -1)
             groups[p] = of_parent, of_row
             has_parent[rows] = np.isin(of_row, of_parent[of_parent >= 0])
-        implied = there.all(axis=0) if set(settled) == set(key.key.columns) else np.zeros(made.rows, np.bool_)
-        must: Marks = implied if not required(table, key.key) else np.ones(made.rows, np.bool_)
+        must = np.full(made.rows, required(table, key.key))
+        if set(settled) == set(key.key.columns):  # where all its columns have values, these have to be a parent's
+            must = must | np.asarray(there.all(axis=0), dtype=np.bool_)
         if (must & ~has_parent).any():
             raise _no_parent(made.name, key, int((must & ~has_parent).sum()))
-        may = must | (has_parent & ~self._completes_a_null(made, plan, i))
+        may: Marks = must | (has_parent & ~self._completes_a_null(made, plan, i))
         refers = _chosen(wishes != NONE, must, may, int(made.degrees[i].sum()), rng)
         parents, left = np.full(made.rows, -1, dtype=np.int64), made.degrees[i]
         for p in patterns:

@@ -129,7 +129,8 @@ def _first_of_both(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray
     _, first, inverse = np.unique(np.stack([left, right], axis=1).reshape(-1), return_index=True, return_inverse=True)
     earliest = (first[inverse.reshape(-1)] // 2).reshape(-1, 2)
     own = np.arange(len(left))
-    return (earliest[:, 0] == own) & (earliest[:, 1] == own) & (left != right)
+    alone: NDArray[np.bool_] = (earliest[:, 0] == own) & (earliest[:, 1] == own) & (left != right)
+    return alone
 
 
 def _repeated(columns: list[NDArray[np.int64]]) -> NDArray[np.bool_]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_engine.encode.base import Floats
+from synth_engine.encode.base import Encoder, Floats
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
+from synth_engine.errors import ConfigurationError, SynthError
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
@@ -63,6 +65,12 @@ class TableModel:
     def live_keys(self) -> list[int]:
         """Numbers of the keys whose parents are generated first."""
         return [i for i, k in enumerate(self.keys) if not k.deferred]
+
+    @property
+    def writers(self) -> dict[str, Encoder | KeyGenerator]:
+        """By column, what writes its values from a format or statistics of its own."""
+        encoders = {c.column.name: c.encoder for c in self.encoder.columns if isinstance(c.encoder, Encoder)}
+        return {**encoders, **self.key_generators}
 
     @property
     def reference_keys(self) -> list[int]:
@@ -128,6 +136,26 @@ class Model:
     def protections(self) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what was protected in it."""
         return {name: table.encoder.protections() for name, table in self.tables.items()}
+
+    def changes(self, rows: Mapping[str, int]) -> dict[str, dict[str, list[str]]]:
+        """Table -> column -> what of its format cannot be kept in so many rows, where anything cannot."""
+        found = {name: {c: e.changes(rows[name]) for c, e in table.writers.items()} for name, table in self.tables.items()}
+        return {name: {c: told for c, told in columns.items() if told} for name, columns in found.items() if any(columns.values())}
+
+    def require_room(self, rows: Mapping[str, int]) -> None:
+        """Raise `ConfigurationError` with every column whose type cannot hold new values for so many rows."""
+        faults = [
+            SynthError(
+                f"{name}.{column}: its type must have room for new values beside the real ones",
+                value=lack,
+                advice="widen the column in the source, ask for fewer rows, leave the table out, or let the column be a category",
+            )
+            for name, table in self.tables.items()
+            for column, writer in table.writers.items()
+            if (lack := writer.lack(rows[name]))
+        ]
+        if faults:
+            raise ConfigurationError(faults)
 
     def facts(self) -> dict[str, Any]:
         """Figures of the training, for the manifest."""

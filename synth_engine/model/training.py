@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
 from synth_engine.model.network import WINDOW, NetworkShape, RowNetwork, flushed_denormals, order_mask, position_features
+from synth_engine.progress import per_second
 
 BATCH_ROWS = 1024
 PATIENCE = 3
@@ -204,12 +205,12 @@ class _Trainer:
             if stale >= (PATIENCE if falls == 0 else 2):
                 stale, falls = 0, falls + 1
                 self._lower_rate(best)
-            speed = rows / max(time.monotonic() - began, 1e-9)
+            speed = per_second(rows, began)
             planned = min(self.schedule.epochs, epoch + -(-(self.schedule.steps - self.steps) * epoch // max(self.steps, 1)))
             report(epoch, planned, loss, best_loss, speed, (planned - epoch) * seen / max(speed, 1e-9))
         self.network.load_state_dict(best)
         self.network.eval()
-        return TrainingResult(epoch, self.steps, loss, best_loss, rows / max(time.monotonic() - began, 1e-9), cut_short)
+        return TrainingResult(epoch, self.steps, loss, best_loss, per_second(rows, began), cut_short)
 
     def _epoch(self, batches: list[_Batch], rng: np.random.Generator) -> tuple[float, int, bool]:
         """Train once through the batches: (mean loss, rows seen, whether the clock ran out)."""

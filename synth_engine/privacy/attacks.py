@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synth_engine.encode.values import to_floats
+from synth_engine.encode.values import hex_digits, to_floats
 from synth_engine.schema import Column, Kind
 from synth_engine.schema.types import base_type, to_arrow
 
@@ -151,7 +151,8 @@ def _canonical(values: pd.Series, column: Column) -> pa.Array:
     array = _arrow(values)
     if base_type(column.data_type) in _NUMERIC_TYPES:
         array = pa.array(to_floats(array.cast(to_arrow(column.data_type), safe=False), column.data_type), from_pandas=True)
-    return array.cast(pa.string()).fill_null("\0missing")
+    text = hex_digits(array) if pa.types.is_binary(array.type) else array.cast(pa.string())
+    return text.fill_null("\0missing")
 
 
 def _arrow(values: pd.Series) -> pa.Array:

@@ -8,7 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synth_engine.encode.values import hex_digits
+from synth_engine.encode.written import format_that_reads, formats_of, read
 from synth_engine.schema import Column, Kind, Schema
+from synth_engine.schema.types import base_type
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +40,15 @@ def is_moment(column: Column) -> bool:
     return column.kind in (Kind.DATE, Kind.TIME, Kind.TIMESTAMP)
 
 
+def moment_type(column: Column) -> str | None:
+    """The type of the moments that can be compared in the warehouse as they are stored, None for all other columns.
+    Integers such as 20140526 are dates; text is not compared."""
+    stored = base_type(column.data_type)
+    if stored in MOMENT_TYPES:
+        return stored
+    return "date" if is_moment(column) and stored in NUMBER_TYPES else None
+
+
 def key_columns(schema: Schema, table: str) -> frozenset[str]:
     """Columns whose values are mere names: primary key, foreign keys, and what other tables' keys refer to."""
     referred = (key.parent_columns for _, key in schema.children_of(table))
@@ -57,21 +69,23 @@ def scored_columns(schema: Schema, table: str) -> tuple[Column, ...]:
 def numbers(values: pd.Series | pa.Array | pa.ChunkedArray, column: Column) -> NDArray[np.float64]:
     """A continuous column as float64, missing as NaN: numbers as they are, moments in seconds (since 1970 or midnight).
 
-    Moments may also be ISO 8601 strings. Raises `pyarrow.ArrowInvalid` for values that are no number or moment.
+    Moments may also be written as integers or text. Raises `pyarrow.ArrowInvalid` for values that are no number or moment.
     """
     array = _arrow(values)
     if pa.types.is_null(array.type):
         return np.full(len(array), np.nan)
     if is_moment(column):
-        return _seconds(array, column.kind)
+        return _seconds(_moments(array, column), column.kind)
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     return _floats(array.cast(pa.float64(), safe=False))
 
 
 def texts(values: pd.Series | pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Any column as strings, missing as null, such that 1 and 1.0, or a boolean in two types, read the same."""
+    """Any column as strings, missing as null, such that 1 and 1.0, or a boolean in two types, read the same; bytes as hex digits."""
     array = _arrow(values)
+    if pa.types.is_binary(array.type):
+        return hex_digits(array)
     if pa.types.is_floating(array.type):
         whole = pc.all(pc.equal(pc.trunc(array), array)).as_py()
         array = array.cast(pa.int64()) if whole is not False and _fits_integers(array) else array
@@ -92,6 +106,16 @@ def _arrow(values: pd.Series | pa.Array | pa.ChunkedArray) -> pa.Array:
 def _fits_integers(array: pa.Array) -> bool:
     largest = pc.max(pc.abs(array)).as_py()
     return largest is not None and largest < 2**53
+
+
+def _moments(array: pa.Array, column: Column) -> pa.Array:
+    """What is written as integers or text (integers that pandas made floats, too) in the type of moments, if it is any."""
+    if pa.types.is_floating(array.type):
+        array = array.cast(pa.int64())
+    how = format_that_reads(array, formats_of(column))
+    if how is None and pa.types.is_integer(array.type):
+        raise pa.ArrowInvalid(f"column {column.name!r} holds integers that are no moments")
+    return array if how is None else read(array, how)
 
 
 def _seconds(array: pa.Array, kind: Kind) -> NDArray[np.float64]:

@@ -39,6 +39,10 @@ Catalogue = Mapping[str, Mapping[str, str]]
 """Types by column by table, as `staged.catalogue` gives them."""
 
 
+KEY_CHECKS = ("primary key", "unique key", "foreign key")
+"""The sorts of expectations that hold a key, one expectation a key."""
+
+
 @dataclass(frozen=True)
 class Suite:
     """Expectations on the result of one query; `aspect` says what of the table it shows."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.quality.columns import is_continuous, numbers, scored_columns, texts
 from synth_engine.quality.contingency import Discretiser, bins_for, overlap
 from synth_engine.quality.detection import Detection, child_features, detect, row_features
@@ -70,13 +71,17 @@ class Fidelity:
         return asdict(self)
 
 
-def score(schema: Schema, real: Frames, synthetic: Frames, *, seed: int = 0) -> Fidelity:
+def score(schema: Schema, real: Frames, synthetic: Frames, *, seed: int = 0, listener: Listener = ignore) -> Fidelity:
     """Compare two sets of tables, one DataFrame a table with the columns of `schema`.
 
     Raises `KeyError` if a table or column is missing on either side: validation comes before scoring.
     """
     coders = {name: _fit(real[name], scored_columns(schema, name)) for name in schema.tables}
-    tables = {name: _table(schema, real, synthetic, name, coders[name], seed) for name in schema.tables}
+    tables, advance = {}, Advance("report", "scores of tables", listener)
+    rows = {name: len(frame) for name, frame in synthetic.items()}
+    for name in schema.tables:
+        tables[name] = _table(schema, real, synthetic, name, coders[name], seed)
+        advance(rows[name], sum(rows.values()))
     relations: dict[str, RelationFidelity] = {}
     hops: list[float] = []
     siblings: list[float] = []

@@ -19,7 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synth_engine.config import Privacy
-from synth_engine.quality.columns import MOMENT_TYPES, NUMBER_TYPES, SECONDS_PER_DAY, is_continuous, is_discrete, key_columns, numbers
+from synth_engine.quality.columns import (
+    MOMENT_TYPES,
+    NUMBER_TYPES,
+    SECONDS_PER_DAY,
+    is_continuous,
+    is_discrete,
+    key_columns,
+    moment_type,
+    numbers,
+)
 from synth_engine.schema import Column, Schema, Table
 from synth_engine.schema.types import base_type
 
@@ -246,8 +255,8 @@ def _edges(sample: NDArray[np.float64], column: Column) -> NDArray[np.float64]:
 
 def _step(spread: float, column: Column) -> float:
     """A round number near a twentieth of the spread: 1, 2 or 5 times a power of ten, or a round number of seconds."""
-    if base_type(column.data_type) in MOMENT_TYPES:
-        fine = [DAY, 7 * DAY, 30 * DAY] if base_type(column.data_type) == "date" else [60.0, 600.0, HOUR, DAY, 7 * DAY, 30 * DAY]
+    if moment := moment_type(column):
+        fine = [DAY, 7 * DAY, 30 * DAY] if moment == "date" else [60.0, 600.0, HOUR, DAY, 7 * DAY, 30 * DAY]
         return max([step for step in fine if step <= spread / 20], default=fine[0])
     raw = spread / 20 if spread > 0 else 1.0
     power = 10.0 ** np.floor(np.log10(raw))
@@ -260,10 +269,10 @@ def _outward(low: float, high: float, column: Column) -> tuple[float, float]:
 
     A column that is never negative stays so: that says nothing about one row.
     """
-    stored = base_type(column.data_type)
-    if stored == "time":
+    moment = moment_type(column)
+    if moment == "time":
         return np.floor(low / HOUR) * HOUR, min((np.floor(high / HOUR) + 1) * HOUR, DAY)
-    if stored in MOMENT_TYPES:
+    if moment:
         return _month(low, after=False), _month(high, after=True)
     step = _step(high - low if high > low else abs(high), column)
     below, above = (np.ceil(low / step) - 1) * step, (np.floor(high / step) + 1) * step

@@ -8,24 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from synth_engine.quality.fidelity import Fidelity
 from synth_engine.quality.histograms import Associations, Bin, Histogram, associations, degrees, distributions
+from synth_engine.quality.scores import DETECTION, SCORES
 from synth_engine.schema import Schema
 
 if TYPE_CHECKING:
     import pandas as pd
 
     Frames = Mapping[str, pd.DataFrame]
-
-SCORES = {
-    "shapes": ("Shapes", "each column by itself"),
-    "pairs": ("Pairs", "two columns of one table together"),
-    "cardinality": ("Cardinality", "number of children per parent"),
-    "parent_child": ("Parent–child", "columns across a foreign key"),
-    "siblings": ("Siblings", "rows of one parent among themselves"),
-}
-DETECTION = {
-    "detection": ("Detection, rows", "how often a classifier tells a synthetic row from a real one"),
-    "detection_with_children": ("Detection, with children", "the same, given averages over each row's children"),
-}
 
 CHART_WIDTH, CHART_HEIGHT = 320.0, 110.0
 
@@ -102,6 +91,7 @@ def render(report: ReportInput) -> str:
         rows_synthetic=sum(t.rows_synthetic for t in tables.values()),
         privacy_verdict=_verdict([str(figures["verdict"]) for figures in report.privacy.values()]),
         keys=_keys(report.schema),
+        provenance={k.label(name): k.provenance.value for name, table in report.schema.tables.items() for k in table.foreign_keys},
     )
 
 
@@ -168,8 +158,8 @@ def _keys(schema: Schema) -> list[tuple[str, str, str, str]]:
     found = []
     for name, table in schema.tables.items():
         if table.primary_key:
-            found.append((name, "primary key", ", ".join(table.primary_key), ""))
-        found += [(name, "unique", ", ".join(columns), "") for columns in table.unique]
+            found.append((name, "primary key", ", ".join(table.primary_key), table.provenance(table.primary_key).value))
+        found += [(name, "unique", ", ".join(columns), table.provenance(columns).value) for columns in table.unique]
         for key in table.foreign_keys:
             words = f"{', '.join(key.columns)} → {key.parent} ({', '.join(key.parent_columns)})"
             found.append((name, "foreign key", words, key.provenance.value))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from synth_engine.quality.columns import SECONDS_PER_DAY
+from synth_engine.quality.columns import NUMBER_TYPES, SECONDS_PER_DAY, moment_type
 from synth_engine.quality.profile import MOST_CATEGORIES, Category, ColumnProfile
 from synth_engine.schema import Column, ForeignKey, Schema, Table
 from synth_engine.schema.types import base_type, decimal_digits
@@ -34,7 +34,7 @@ TYPE_NAMES: dict[str, tuple[str, ...]] = {
     "boolean": ("boolean",),
     "int16": ("smallint", "tinyint", "utinyint"),
     "int32": ("integer", "usmallint"),
-    "int64": ("bigint", "uinteger", "ubigint", "hugeint", "uhugeint"),
+    "int64": ("bigint", "uinteger"),
     "float32": ("real", "float"),
     "float64": ("double precision", "double"),
     "date": ("date",),
@@ -46,7 +46,8 @@ TYPE_NAMES: dict[str, tuple[str, ...]] = {
     "json": ("json", "jsonb"),
     "binary": ("bytea", "blob"),
 }
-"""What `information_schema.columns` calls each neutral type, in lower case. `decimal` is compared with its digits."""
+"""What `information_schema.columns` calls each neutral type, in lower case. `decimal` is compared with its digits, or by
+the source's own name."""
 
 
 _COLUMNS = sa.table(
@@ -124,11 +125,11 @@ def types_query(engine: Engine, staging: str, table: Table, columns: Sequence[Co
 
 def accepted_types(column: Column) -> list[str]:
     """The catalogue's names for a column's type; empty where any type is right."""
-    digits = decimal_digits(column.data_type)
-    if digits:
-        return [f"decimal({digits[0]},{digits[1]})"]
+    digits, native = decimal_digits(column.data_type), (column.native_type or "").lower()
+    if digits:  # the warehouse's own name may say less (`hugeint`, `numeric` of any length) or other digits (`numeric(2,4)`)
+        return sorted({f"decimal({digits[0]},{digits[1]})", native.replace(" ", "").replace("numeric(", "decimal(")} - {""})
     known = TYPE_NAMES.get(base_type(column.data_type), ())
-    own = (column.native_type or "").lower().partition("(")[0].strip()
+    own = native.partition("(")[0].strip()
     return sorted({*known, own} - {""}) if known else []
 
 
@@ -207,21 +208,22 @@ def _word(text: str) -> ColumnElement[str]:
 
 
 def _literal(value: float, column: Column) -> ColumnElement[Any]:
-    stored = base_type(column.data_type)
-    if stored in ("date", "time", "timestamp", "timestamptz"):
+    if moment_type(column) and base_type(column.data_type) in NUMBER_TYPES:
+        return sa.literal(int(_text(value, column).replace("-", "")))
+    if moment_type(column):
         return sa.literal(_text(value, column), sa.String)  # an untyped literal, which takes the type of the column it meets
     return sa.literal(int(value) if value.is_integer() else value)
 
 
 def _text(value: float, column: Column) -> str:
-    stored = base_type(column.data_type)
-    if stored == "time":
+    moment_is = moment_type(column)
+    if moment_is == "time":
         return time.max.isoformat() if value >= SECONDS_PER_DAY else (_EPOCH + timedelta(seconds=value)).time().isoformat()
-    if stored in ("date", "timestamp", "timestamptz"):
+    if moment_is:
         moment = _EPOCH + timedelta(seconds=value)
-        if stored == "date":
+        if moment_is == "date":
             return moment.date().isoformat()
-        return (moment if stored == "timestamptz" else moment.replace(tzinfo=None)).isoformat(" ", "seconds")
+        return (moment if moment_is == "timestamptz" else moment.replace(tzinfo=None)).isoformat(" ", "seconds")
     return f"{value:.10g}"
 
 

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
 from synth_engine.config import Validation
-from synth_engine.quality.expectations import Suite, suites  # before great_expectations: it switches the analytics off
+from synth_engine.quality.expectations import KEY_CHECKS, Suite, suites  # before great_expectations: it switches the analytics off
+from synth_engine.quality.offline import make_offline
 from synth_engine.quality.profile import Profile
 from synth_engine.quality.staged import catalogue
 from synth_engine.schema import Schema
@@ -98,9 +100,14 @@ class ValidationOutcome:
     failures: tuple[Failure, ...]
     checks: dict[str, int]
 
+    @property
+    def keys_checked(self) -> int:
+        """How many keys an expectation was held against."""
+        return sum(self.checks.get(check, 0) for check in KEY_CHECKS)
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; holds names and counts, no value of a row."""
-        return asdict(self)
+        """JSON-ready form with `keys_checked`; holds names and counts, no value of a row."""
+        return {**asdict(self), "keys_checked": self.keys_checked}
 
 
 def validate_staged(
@@ -115,6 +122,7 @@ def validate_staged(
     planned = suites(engine, staging, schema, profile, expected_rows, settings, staged)
     with _context(docs_folder, engine) as context:
         results = _run(context, planned) if planned else []
+    make_offline((Path(docs_folder) / DOCS).parent)
     checks = Counter(str((e.meta or {})["check"]) for suite in planned for e in suite.expectations)
     failures += [_failure(suite, result) for suite, found in results for result in found if not result.success]
     return ValidationOutcome(not failures, sum(checks.values()), tuple(failures), dict(checks))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from synth_engine.config import Config
-from synth_engine.errors import ConfigurationError
+from synth_engine.errors import ConfigurationError, nearest
 from synth_engine.schema.model import Kind, Schema, Table
 from synth_engine.schema.types import TYPES_OF_KIND, base_type
 
@@ -47,6 +47,22 @@ def check_settings(schema: Schema, config: Config) -> Schema:
     return Schema(tables)
 
 
+def require_memory(schema: Schema, rows: Mapping[str, int]) -> None:
+    """Raise `ConfigurationError` if so many rows of these tables cannot fit in this machine's memory, in which they are
+    generated, even at the least of four bytes a value."""
+    needed = {name: 4 * count * len(schema.tables[name].columns) for name, count in rows.items()}
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if sum(needed.values()) > present:
+        largest = max(needed, key=needed.__getitem__)
+        raise ConfigurationError(
+            [
+                f"rows.{largest}: all tables must fit in memory while they are generated. Found: {rows[largest]:,} rows; with those of "
+                f"the other tables they need more than {sum(needed.values()) / 2**30:,.0f} GiB, and this machine has "
+                f"{present / 2**30:,.0f} GiB. Next step: ask for fewer rows"
+            ]
+        )
+
+
 def _pointing_nowhere(tables: Mapping[str, Table]) -> list[str]:
     return [
         f"tables.{name}.foreign_keys: {key.label(name)} must point at columns that are there. Next step: correct or remove the key"
@@ -69,6 +85,5 @@ def _misfits(tables: Iterable[Table]) -> list[str]:
 
 
 def _unknown(path: str, what: str, name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"did you mean {near[0]!r}" if near else f"name one of {', '.join(map(repr, list(known)[:8]))}"
+    hint = nearest(name, known) or f"name one of {', '.join(map(repr, list(known)[:8]))}"
     return f"{path}: there is no such {what}. Next step: {hint}"

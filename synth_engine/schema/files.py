@@ -6,7 +6,6 @@ itself, applying what does not fit the tables that are there. Both report every 
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from synth_engine.errors import ConfigurationError, SynthError
+from synth_engine.errors import ConfigurationError, SynthError, nearest
 from synth_engine.schema.model import Column, ForeignKey, Kind, Provenance, Schema, Table
 from synth_engine.schema.types import default_kind
 
@@ -29,6 +28,7 @@ class WrittenKey:
     columns: tuple[str, ...]
     parent: str
     parent_columns: tuple[str, ...]
+    provenance: Provenance = Provenance.USER
 
     @property
     def expressions(self) -> tuple[str, ...]:
@@ -41,7 +41,8 @@ class WrittenTable:
     """What the file says about one table. `primary_key` is None where the file says nothing.
 
     `kinds` holds for a column the kinds its entry allows, the preferred one first: one for the product's YAML,
-    several where SDV's word (`numerical`, `datetime`) leaves the choice to the stored type.
+    several where SDV's word (`numerical`, `datetime`) leaves the choice to the stored type. `provenance` tells of primary and
+    unique keys that no person wrote where they come from.
     """
 
     path: str
@@ -50,6 +51,9 @@ class WrittenTable:
     foreign_keys: tuple[WrittenKey, ...] = ()
     columns: tuple[str, ...] = ()
     kinds: Mapping[str, tuple[Kind, ...]] = field(default_factory=dict)
+    not_null: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[tuple[str, ...], Provenance] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,20 +136,25 @@ def read_schema_file(path: str | Path) -> SchemaFile:
 
     Raises `ConfigurationError` with every fault of form and its path, for example `tables.flights.columns.carrier.kind`.
     """
-    raw = _load(Path(path))
+    return parse_schema_file(path, load_schema_file(path))
+
+
+def parse_schema_file(path: str | Path, raw: Mapping[str, Any]) -> SchemaFile:
+    """`read_schema_file` of content that was loaded already."""
     try:
         if "METADATA_SPEC_VERSION" in raw or "relationships" in raw:
             _require_multi_table(raw, path)
             return _from_sdv(str(path), _SdvForm.model_validate(raw))
         return _from_product(str(path), _ProductForm.model_validate(raw))
     except ValidationError as error:
-        raise ConfigurationError([_form_fault(item) for item in error.errors(include_url=False)]) from None
+        raise ConfigurationError([form_fault(item) for item in error.errors(include_url=False)]) from None
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_schema_file(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML or JSON file holds. Raises `ConfigurationError` if it cannot be read or holds something else."""
     try:
-        text = path.read_text(encoding="utf-8")
-        raw = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        text = Path(path).read_text(encoding="utf-8")
+        raw = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError([f"The schema file must be readable YAML or JSON. Found: {path}: {error}"]) from None
     if not isinstance(raw, dict):
@@ -223,13 +232,14 @@ def _kinds_of_sdtype(column: _SdvColumn) -> tuple[Kind, ...]:
     return tuple(Kind)
 
 
-def _form_fault(item: Any) -> str:
+def form_fault(item: Any) -> str:
+    """One error of pydantic as advice."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".") or "schema file"
     if item["type"] == "extra_forbidden":
         return str(SynthError(f"{path}: there is no such entry", advice="remove it or correct its name"))
     if item["type"] == "enum":
         kinds = [kind.value for kind in Kind]
-        advice = f"{_nearest(str(item['input']), kinds)}write one of {', '.join(kinds)}"
+        advice = f"{_otherwise(str(item['input']), kinds)}write one of {', '.join(kinds)}"
         return str(SynthError(f"{path}: a kind must be one this product knows", value=repr(item["input"]), advice=advice))
     if item["type"] == "missing":
         return str(SynthError(f"{path}: this entry must be there", advice="add it"))
@@ -243,7 +253,7 @@ def apply_schema_file(schema: Schema, file: SchemaFile) -> Schema:
     """The schema with everything the file says; the tables and columns themselves are the schema's.
 
     A written primary key replaces the one found, which stays a unique key. Written unique and foreign keys are added,
-    a foreign key in place of one found on the same columns; their provenance is `USER`. A foreign key one of whose
+    a foreign key in place of one found on the same columns, each with the provenance it is written with. A foreign key one of whose
     columns is an expression cannot be kept and becomes a note of the table.
 
     Raises `ConfigurationError` with every table, column or key of the file that does not fit.
@@ -263,6 +273,7 @@ def _apply_table(table: Table, written: WrittenTable) -> Table:
         primary_key = written.primary_key
     known = {frozenset(key) for key in unique}
     unique += [key for key in written.unique if frozenset(key) not in known]
+    unique = [key for key in unique if set(key) != set(primary_key)]
     keys = _merge_keys(table.foreign_keys, written.foreign_keys)
     identifying = {key[0] for key in (primary_key, *(k.columns for k in keys)) if len(key) == 1}
     columns = tuple(_apply_column(column, written, column.name in primary_key, column.name in identifying) for column in table.columns)
@@ -270,18 +281,26 @@ def _apply_table(table: Table, written: WrittenTable) -> Table:
         table,
         columns=columns,
         primary_key=primary_key,
-        unique=tuple(key for key in unique if set(key) != set(primary_key)),
+        unique=tuple(unique),
         foreign_keys=keys,
-        notes=table.notes + tuple(_note_of_expression(table.name, key) for key in written.foreign_keys if key.expressions),
+        notes=table.notes + written.notes + tuple(_note_of_expression(table.name, key) for key in written.foreign_keys if key.expressions),
+        undeclared=_undeclared(table, written, [key for key in (primary_key, *unique) if key]),
     )
+
+
+def _undeclared(table: Table, written: WrittenTable, keys: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], Provenance]:
+    """Whence those of the keys are known that the warehouse does not declare; what was found keeps its provenance."""
+    found = {frozenset(key): table.undeclared.get(key) for key in (table.primary_key, *table.unique)}
+    origins = {key: found.get(frozenset(key), written.provenance.get(key, Provenance.USER)) for key in keys}
+    return {key: origin for key, origin in origins.items() if origin is not None}
 
 
 def _merge_keys(found: tuple[ForeignKey, ...], written: tuple[WrittenKey, ...]) -> tuple[ForeignKey, ...]:
     merged = {key.columns: key for key in found}
     for entry in written:
-        key = ForeignKey(entry.columns, entry.parent, entry.parent_columns, Provenance.USER)
+        key = ForeignKey(entry.columns, entry.parent, entry.parent_columns, entry.provenance)
         same = merged.get(key.columns)
-        if entry.expressions or (same and replace(same, provenance=Provenance.USER) == key):
+        if entry.expressions or (same and replace(same, provenance=key.provenance) == key):
             continue  # what the warehouse declares as well keeps its stronger provenance
         merged[key.columns] = key
     return tuple(merged.values())
@@ -295,7 +314,7 @@ def _apply_column(column: Column, written: WrittenTable, primary: bool, identify
     elif identifying:
         kind = Kind.IDENTIFIER
     # A primary key column is never null, in every warehouse, whether or not its file (CSV, Parquet) can say so.
-    return replace(column, kind=kind, nullable=column.nullable and not primary)
+    return replace(column, kind=kind, nullable=column.nullable and not primary and column.name not in written.not_null)
 
 
 def _note_of_expression(child: str, key: WrittenKey) -> str:
@@ -356,10 +375,11 @@ def _faults_of_key(tables: Mapping[str, Table], child: str, key: WrittenKey) -> 
 
 
 def _unknown(path: str, noun: str, name: str, known: Iterable[str]) -> SynthError:
-    advice = f"{_nearest(name, known)}correct the name, or remove the entry"
+    advice = f"{_otherwise(name, known)}correct the name, or remove the entry"
     return SynthError(f"{path}: there must be a {noun} of that name", value=repr(name), advice=advice)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}? Otherwise " if close else ""
+def _otherwise(name: str, known: Iterable[str]) -> str:
+    """What comes before advice for those who did not mean a known name."""
+    hint = nearest(name, known)
+    return f"{hint}? Otherwise " if hint else ""

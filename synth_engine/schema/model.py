@@ -88,7 +88,10 @@ class ForeignKey:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its keys. `notes` says in plain words what of it can not be kept, and what happens instead."""
+    """A table with its keys. `notes` says in plain words what of it can not be kept, and what happens instead.
+
+    `undeclared` tells of each primary and unique key that the warehouse does not declare where it comes from.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -96,6 +99,11 @@ class Table:
     unique: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     notes: tuple[str, ...] = ()
+    undeclared: Mapping[tuple[str, ...], Provenance] = field(default_factory=dict, hash=False)
+
+    def provenance(self, key: tuple[str, ...]) -> Provenance:
+        """Where the primary or unique key of these columns comes from."""
+        return self.undeclared.get(key, Provenance.DECLARED)
 
     def column(self, name: str) -> Column:
         """The column of that name; `KeyError` if there is none."""
@@ -228,6 +236,7 @@ class Schema:
                         for k in t.foreign_keys
                     ],
                     "notes": list(t.notes),
+                    "undeclared": [[list(key), provenance.value] for key, provenance in t.undeclared.items()],
                 }
                 for t in self.tables.values()
             ]
@@ -246,6 +255,7 @@ class Schema:
                     for k in t["foreign_keys"]
                 ),
                 notes=tuple(t["notes"]),
+                undeclared={tuple(key): Provenance(provenance) for key, provenance in t["undeclared"]},
             )
             for t in raw["tables"]
         )

@@ -2,6 +2,8 @@
 
 A `data_type` is one of: `boolean`, `int16`, `int32`, `int64`, `float32`, `float64`, `decimal(p,s)`, `date`, `time`,
 `timestamp` (no zone), `timestamptz` (an instant, UTC), `string`, `string(n)`, `uuid`, `json`, `binary`, `other`.
+
+Encoders know one more: a moment written in another type, such as `date(int64 as %Y%m%d)` (`written_type`).
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from synth_engine.schema.model import Kind
+from synth_engine.schema.model import Kind, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 _STRING = re.compile(r"string\((\d+)\)")
+_WRITTEN = re.compile(r"(?:date|time|timestamp)\((.+) as (.+)\)")
 
 KIND_OF_TYPE: dict[str, Kind] = {
     "boolean": Kind.BOOLEAN,
@@ -43,12 +46,13 @@ MOMENT_TYPES = frozenset({"date", "timestamp", "timestamptz"})
 TYPES_OF_KIND: dict[Kind, frozenset[str]] = {
     Kind.INTEGER: NUMBER_TYPES - {"time"},
     Kind.DECIMAL: NUMBER_TYPES - {"time"},
-    Kind.DATE: MOMENT_TYPES,
-    Kind.TIMESTAMP: MOMENT_TYPES,
-    Kind.TIME: frozenset({"time"}),
+    Kind.DATE: MOMENT_TYPES | {"int32", "int64", "string"},
+    Kind.TIMESTAMP: MOMENT_TYPES | {"int32", "int64", "string"},
+    Kind.TIME: frozenset({"time", "string"}),
     Kind.BOOLEAN: frozenset({"boolean", "int16", "int32", "int64", "string"}),
 }
-"""The base types a kind can be read from; a kind that is not listed takes any."""
+"""The base types a kind can be read from; a kind that is not listed takes any. Whether integers and text are moments is
+for their values to say (`encode.written`)."""
 
 
 def decimal_digits(data_type: str) -> tuple[int, int] | None:
@@ -61,6 +65,17 @@ def string_length(data_type: str) -> int | None:
     """Longest string in characters that `string(n)` holds, else None."""
     found = _STRING.fullmatch(data_type)
     return int(found[1]) if found else None
+
+
+def written_type(moment: str, stored: str, how: str) -> str:
+    """The type of a moment that is kept in another type: `date(int64 as %Y%m%d)`. Its base type is that of the moment."""
+    return f"{moment}({stored} as {how})"
+
+
+def written_form(data_type: str) -> tuple[str, str] | None:
+    """`(stored, how)` of a type that `written_type` made, else None."""
+    found = _WRITTEN.fullmatch(data_type)
+    return (found[1], found[2]) if found else None
 
 
 def base_type(data_type: str) -> str:
@@ -80,6 +95,8 @@ def to_arrow(data_type: str) -> pa.DataType:
     """
     import pyarrow as pa
 
+    if written := written_form(data_type):
+        return to_arrow(written[0])
     digits = decimal_digits(data_type)
     if digits:
         return pa.decimal128(*digits) if digits[0] <= 38 else pa.decimal256(*digits)
@@ -100,6 +117,13 @@ def to_arrow(data_type: str) -> pa.DataType:
         "binary": pa.binary(),
         "other": pa.string(),
     }[base_type(data_type)]
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """The Arrow schema in which a table travels: every column may be null, for what arrives has yet to be checked."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(c.name, to_arrow(c.data_type)) for c in table.columns])
 
 
 def from_arrow(arrow: pa.DataType) -> str:

@@ -77,6 +77,10 @@ class Warehouse(Protocol):
         is gone and the target already holds this publication, nothing happens."""
         ...
 
+    def has_tables(self, target: str | None, schema: Schema) -> bool:
+        """Whether `target` has a table of every name in `schema`, whoever made it."""
+        ...
+
     def drop_staging(self, staging: str) -> None:
         """Remove a staging area, if it is there."""
         ...

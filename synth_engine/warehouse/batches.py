@@ -10,24 +10,24 @@ import pyarrow.compute as pc
 
 from synth_engine.errors import WarehouseError
 from synth_engine.schema import Table
-from synth_engine.schema.types import to_arrow
+from synth_engine.schema.types import arrow_schema
 
 BATCH_ROWS = 65_536
 """No batch that leaves a warehouse is longer than this."""
 
 
-def arrow_schema(table: Table) -> pa.Schema:
-    """Names, Arrow types and nullability of a table's columns."""
-    return pa.schema([pa.field(c.name, to_arrow(c.data_type), nullable=c.nullable) for c in table.columns])
+def declared_schema(table: Table) -> pa.Schema:
+    """The Arrow schema of a table, with its not-null rules."""
+    return pa.schema([field.with_nullable(c.nullable) for field, c in zip(arrow_schema(table), table.columns, strict=True)])
 
 
 _FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)
 
 
 def reader(table: Table, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
-    """Stream `batches` as the engine reads them: bounded, columns in schema order, types of `schema.types.to_arrow`."""
-    loose = pa.schema([field.with_nullable(True) for field in arrow_schema(table)])
-    return pa.RecordBatchReader.from_batches(loose, _within_calendar(table, conformed(table, batches, loose)))
+    """Stream `batches` as the engine reads them: bounded, columns in schema order, types of `schema.types.arrow_schema`."""
+    shape = arrow_schema(table)
+    return pa.RecordBatchReader.from_batches(shape, _within_calendar(table, conformed(table, batches, shape)))
 
 
 def _within_calendar(table: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -19,7 +19,7 @@ from synth_engine.errors import ConfigurationError, WarehouseError
 from synth_engine.schema import Schema, Table
 from synth_engine.warehouse import duckdb_catalogue as catalogue
 from synth_engine.warehouse import naming, sql
-from synth_engine.warehouse.batches import BATCH_ROWS, arrow_schema, conformed, reader
+from synth_engine.warehouse.batches import BATCH_ROWS, conformed, declared_schema, reader
 from synth_engine.warehouse.duckdb_publication import replace_tables
 from synth_engine.warehouse.duckdb_session import run, transaction, translated
 from synth_engine.warehouse.duckdb_types import native_type, readable_type
@@ -77,7 +77,7 @@ class DuckDBWarehouse:
         naming.require_staging_name(staging)
         into = sql.relations(Schema.of([table]), staging, native_type, deferred=None)[table.name]
         arriving = sql.source(replace(table, name="arriving_batches"), None)
-        shape = arrow_schema(table)
+        shape = declared_schema(table)
         feed = _Feed(conformed(table, batches, shape))
         with self._writing() as connection, transaction(connection):
             if run(connection, sa.select(sa.literal_column("1")).select_from(into).limit(sa.literal_column("1"))):
@@ -147,6 +147,13 @@ class DuckDBWarehouse:
             catalogue.refuse_obstacles(connection, into, schema, replace_foreign_tables)
             replace_tables(connection, staging, into, schema)
             run(connection, sa.schema.DropSchema(sql.quoted(staging), cascade=True))
+
+    def has_tables(self, target: str | None, schema: Schema) -> bool:
+        """See `Warehouse.has_tables`."""
+        if not os.path.exists(self.location):
+            return False
+        with self._reading() as connection:
+            return catalogue.has_tables(connection, target or "main", schema)
 
     def close(self) -> None:
         """See `Warehouse.close`. Nothing is held between operations."""

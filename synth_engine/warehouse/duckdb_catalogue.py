@@ -86,6 +86,12 @@ def is_published(connection: duckdb.DuckDBPyConnection, into: str, schema: Schem
     return all(naming.publication_of(comments.get(name)) == staging for name in schema.tables)
 
 
+def has_tables(connection: duckdb.DuckDBPyConnection, schema_name: str, schema: Schema) -> bool:
+    """Whether there is a table, not a view, of every name in `schema`."""
+    present = {name.casefold() for name, _, is_view in run(connection, _OBJECTS, [schema_name, schema_name]) if not is_view}
+    return present >= {name.casefold() for name in schema.tables}
+
+
 def refuse_obstacles(connection: duckdb.DuckDBPyConnection, into: str, schema: Schema, replace_foreign_tables: bool) -> None:
     """Raise `PublicationRefused` if tables, views or keys of somebody else stand in the way."""
     where = f"schema {into!r}"

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from synth_engine.errors import ConfigurationError, PublicationRefused, WarehouseError, WarehouseUnavailable
 from synth_engine.schema import Schema, Table
 from synth_engine.warehouse import naming
-from synth_engine.warehouse.batches import arrow_schema, conformed, reader
+from synth_engine.warehouse.batches import conformed, declared_schema, reader
 from synth_engine.warehouse.tabular_files import MARKER_FILE, TableFiles, batches_of, columns_of, file_name, tables_in
 
 if TYPE_CHECKING:
@@ -169,6 +169,12 @@ class FolderWarehouse:
                 _carry_over(folder, area, schema, staging)
                 _swap(area, folder)
 
+    def has_tables(self, target: str | None, schema: Schema) -> bool:
+        """See `Warehouse.has_tables`."""
+        folder = self._folder(target)
+        _recover(folder)
+        return folder.is_dir() and tables_in(folder).keys() >= schema.tables.keys()
+
     def close(self) -> None:
         """See `Warehouse.close`. Nothing is held between operations."""
 
@@ -226,7 +232,7 @@ class FolderSnapshot:
 
 def _write_table(area: Path, table: Table, batches: Iterable[pa.RecordBatch]) -> int:
     """Write a table's Parquet file, aside and then renamed into place; returns the rows."""
-    shape = _for_pandas(arrow_schema(table))
+    shape = _for_pandas(declared_schema(table))
 
     def stream(path: Path) -> int:
         rows = 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-from synth_engine.errors import ConfigurationError, PublicationRefused, WarehouseError
+from synth_engine.errors import ConfigurationError, PublicationRefused, WarehouseError, nearest
 
 MARKER = "synthetic data by airflow-provider-synth"
 """Every table this product publishes says so in its comment (a folder: in `.synth.json`)."""
@@ -43,8 +42,7 @@ def unknown_names(what: str, where: str, wanted: Iterable[str], known: Sequence[
     for name in wanted:
         if name in known:
             continue
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or [k for k in known if k.casefold() == name.casefold()]
-        hint = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else f"known are {_listed(known)}"
+        hint = nearest(name, known) or f"known are {_listed(known)}"
         faults.append(f"{what} {name!r} must exist in {where}. Next step: {hint}")
     return faults
 

@@ -20,7 +20,7 @@ from synth_engine.errors import ConfigurationError, WarehouseError
 from synth_engine.schema import Schema, Table
 from synth_engine.warehouse import naming, sql
 from synth_engine.warehouse import postgres_catalogue as catalogue
-from synth_engine.warehouse.batches import arrow_schema, conformed, reader
+from synth_engine.warehouse.batches import conformed, declared_schema, reader
 from synth_engine.warehouse.postgres_errors import translated, unreadable
 from synth_engine.warehouse.postgres_publication import fill, types_on
 from synth_engine.warehouse.postgres_types import readable_type
@@ -90,7 +90,7 @@ class PostgresWarehouse:
     def load(self, staging: str, table: Table, batches: Iterable[pa.RecordBatch]) -> int:
         """See `Warehouse.load`. COPY in its text form, because the server then casts to any type by itself."""
         naming.require_staging_name(staging)
-        shape = arrow_schema(table)
+        shape = declared_schema(table)
         target = psycopg.sql.Identifier(staging, table.name)
         names = psycopg.sql.SQL(", ").join(psycopg.sql.Identifier(c.name) for c in table.columns)
         written = 0
@@ -158,6 +158,11 @@ class PostgresWarehouse:
             catalogue.refuse_obstacles(connection, into, list(schema.tables), replace_foreign_tables)
             fill(connection, staging, into, schema)
             connection.execute(sa.schema.DropSchema(sql.quoted(staging), cascade=True))
+
+    def has_tables(self, target: str | None, schema: Schema) -> bool:
+        """See `Warehouse.has_tables`."""
+        with self._begin() as connection:
+            return catalogue.comments(connection, target or catalogue.default_schema(connection)).keys() >= schema.tables.keys()
 
     def close(self) -> None:
         """See `Warehouse.close`."""

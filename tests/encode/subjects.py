@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from synth_engine.encode.base import Draw, EncodingSettings
+from synth_engine.encode.moment import unit_of
 from synth_engine.encode.relative import Reference, RelativeEncoder
 from synth_engine.encode.table import TableEncoder
 from synth_engine.encode.values import from_floats, to_floats
@@ -51,7 +52,7 @@ class Subject:
     def references(self, column: pa.Array) -> np.ndarray:
         """A moment some days before the column's, missing in every ninth row."""
         values = to_floats(column, self.data_type)
-        day = 1 if self.data_type == "date" else 86_400
+        day = unit_of(self.data_type)
         base = np.where(np.isfinite(values), values, 0.0) - np.arange(len(values)) % 11 * day
         return np.where(np.arange(len(values)) % 9 == 8, np.nan, base)
 
@@ -140,8 +141,17 @@ SUBJECTS = [
     Subject("dates", Kind.DATE, "date", _day),
     Subject("timestamps", Kind.TIMESTAMP, "timestamp", _instant),
     Subject("instants", Kind.TIMESTAMP, "timestamptz", _zoned),
+    Subject("dates in integers", Kind.DATE, "date(int64 as %Y%m%d)", lambda rng: int(f"{_day(rng):%Y%m%d}")),
+    Subject("dates in short integers", Kind.DATE, "date(int32 as %Y%m%d)", lambda rng: int(f"{_day(rng):%Y%m%d}")),
+    Subject("dates in text", Kind.DATE, "date(string(10) as %Y-%m-%d)", lambda rng: _day(rng).isoformat()),
+    Subject("timestamps in text", Kind.TIMESTAMP, "timestamp(string as %Y-%m-%dT%H:%M:%S)", lambda rng: _instant(rng).isoformat()),
+    Subject("times in text", Kind.TIME, "time(string as %H:%M)", lambda rng: f"{_instant(rng):%H:%M}"),
     Subject("codes", Kind.TEXT, "string(12)", lambda rng: f"AB-{rng.integers(0, 10**6):06d}"),
+    Subject("bytes written anew", Kind.TEXT, "binary", lambda rng: rng.bytes(int(rng.integers(1, 9)))),
     Subject("names", Kind.TEXT, "string", _name),
     Subject("dates after a parent's", Kind.DATE, "date", _day, relative=True),
+    Subject(
+        "dates in integers after a parent's", Kind.DATE, "date(int64 as %Y%m%d)", lambda rng: int(f"{_day(rng):%Y%m%d}"), relative=True
+    ),
     Subject("instants after a parent's", Kind.TIMESTAMP, "timestamptz", _zoned, relative=True),
 ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import json
+import uuid
 
 import numpy as np
 import pytest
@@ -11,6 +14,9 @@ from hypothesis import strategies as st
 
 from synth_engine.encode.base import EncodingSettings
 from synth_engine.encode.category import RARE, CategoryEncoder
+from synth_engine.encode.table import TableEncoder
+from synth_engine.errors import Terminal
+from synth_engine.schema import Column, Kind
 from tests.encode.subjects import array, draw_of
 
 rows_of_entities = st.lists(st.tuples(st.none() | st.sampled_from("abcdefgh"), st.integers(0, 12)), max_size=80)
@@ -56,6 +62,36 @@ def test_a_column_of_nothing_but_rare_values_says_that_it_is_written_as_null():
     encoder = CategoryEncoder.fit(column, "string", np.arange(30), EncodingSettings())
     assert encoder.decode(encoder.encode(column), draw_of(np.arange(30), 30)).null_count == 30
     assert encoder.protections() == ["every value is rare: the column is written as null"]
+
+
+@pytest.mark.parametrize(
+    ("data_type", "values"),
+    [
+        ("string", [f"v{i}" for i in range(30)]),
+        ("binary", [hashlib.md5(bytes([i])).digest() for i in range(30)]),
+        ("uuid", [str(uuid.UUID(int=i, version=4)) for i in range(30)]),
+        ("int64", [i * 1000 for i in range(30)]),
+        ("date", [datetime.date(2020, 1, 1 + i) for i in range(30)]),
+        ("time", [datetime.time(0, i) for i in range(30)]),
+    ],
+)
+def test_a_column_of_nothing_but_rare_values_that_must_not_be_null_is_written_anew(data_type, values):
+    column = Column("x", Kind.CATEGORY, data_type, nullable=False)
+    data = {"x": array(values, data_type)}
+    encoder = TableEncoder.fit([column], data, {}, np.arange(30), EncodingSettings(), 1)
+    tokens, _ = encoder.encode(data, {})
+    out = encoder.decode(tokens, {}, {"x": draw_of(np.arange(30), 30)})["x"]
+    assert (out.type, out.null_count) == (data["x"].type, 0)
+    if data_type in ("string", "binary", "uuid"):
+        assert not set(out.to_pylist()) & set(values)
+
+
+@pytest.mark.parametrize("data_type", ["json", "other"])
+def test_where_nothing_new_can_be_written_in_the_type_that_is_refused(data_type):
+    column = Column("x", Kind.CATEGORY, data_type, nullable=False)
+    with pytest.raises(Terminal, match="Column 'x' of kind category must have a value that enough entities have") as raised:
+        TableEncoder.fit([column], {"x": array([f'"{i}"' for i in range(30)], data_type)}, {}, np.arange(30), EncodingSettings(), 1)
+    assert "Next step: set privacy.rare_category_entities lower" in str(raised.value)
 
 
 def test_protection_can_be_switched_off():

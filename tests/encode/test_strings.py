@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import string
 import uuid
 
 import numpy as np
@@ -197,6 +198,47 @@ def test_string_keys_are_unique_keep_the_format_and_are_not_real(rows):
 def test_string_keys_are_unique_whatever_the_real_ones_look_like(values, rows):
     made = keys(values, "string", rows)
     assert len(set(made)) == rows
+
+
+def letters(count: int) -> list[str]:
+    return [a + b for a in string.ascii_uppercase for b in string.ascii_uppercase][:count]
+
+
+def fitted_key(values: list[str], data_type: str) -> KeyGenerator:
+    return KeyGenerator.fit(array(values, data_type), data_type, EncodingSettings(), 1)
+
+
+@pytest.mark.parametrize("rows", [50, 200, 450])
+def test_a_format_with_room_for_all_new_keys_is_kept_exactly(rows):
+    made = keys(letters(200), "string", rows)
+    assert all(re.fullmatch(r"[A-Z]{2}", m) for m in made)
+    assert len(set(made)) == rows
+    assert not set(made) & set(letters(200))
+    assert fitted_key(letters(200), "string").changes(rows) == []
+
+
+@pytest.mark.parametrize(("data_type", "longest"), [("string", 3), ("string(3)", 3), ("string(2)", 2)])
+def test_a_format_without_room_for_new_keys_changes_and_says_so(data_type, longest):
+    made = keys(letters(600), data_type, 600)
+    assert len(set(made)) == 600
+    assert not set(made) & set(letters(600))
+    assert max(map(len, made)) == longest
+    (change,) = fitted_key(letters(600), data_type).changes(600)
+    assert change.startswith("100% of the values have a format with too little room for 600 new ones")
+    assert fitted_key(letters(600), data_type).lack(600) is None
+
+
+def test_keys_that_the_declared_length_has_no_room_for_are_a_lack():
+    lack = fitted_key(letters(676), "string(2)").lack(10_000)
+    assert lack == "10000 rows beside 676 real values in at most 2 characters"
+
+
+def test_no_real_text_comes_out_of_a_format_that_is_full_of_real_ones():
+    real = letters(676)
+    encoder = TextEncoder.fit(array(real, "string"), "string", EncodingSettings(), 1)
+    made = encoder.decode(np.ones((20, 1), np.int32), draw_of(np.arange(20), 20)).to_pylist()
+    assert not set(made) & set(real)
+    assert encoder.changes(20)
 
 
 def test_a_format_too_short_for_the_rows_gets_longer():

@@ -12,6 +12,7 @@ import pytest
 
 from synth_engine.errors import ConfigurationError, CorruptArtefact, Terminal
 from synth_engine.model.artefacts import read_model, write_model
+from synth_engine.model.generation import Generation
 from synth_engine.model.learning import learn
 from synth_engine.model.state import Model
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
@@ -271,3 +272,12 @@ def test_tables_of_one_row_are_learned_and_generated():
         single[name] = single[name].set_column(at, key.columns[0], pa.array([value], single[name].schema.field(at).type))
     made = generate(learn(shop.SCHEMA, single, CONFIG))
     assert {t.num_rows for t in made.values()} == {1}
+
+
+def test_memory_that_runs_out_is_told_as_advice(model, monkeypatch):
+    def run_out(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Generation, "_table", run_out)
+    with pytest.raises(Terminal, match=r"must fit in memory while they are generated\. Found: .* rows of .*ask for fewer rows"):
+        Generation(model, {}, 0).run()

@@ -88,9 +88,17 @@ def test_steps_that_read_take_the_source_and_steps_that_write_the_target() -> No
 
 def test_the_result_is_small_json_that_holds_only_known_figures() -> None:
     facts = {"seconds": 1.5, "rows": {"orders": 5}, "protected": [CANARY]}
-    result = StepThat(does=lambda config, workspace: finished(**facts)).execute({})
+    result = StepThat(does=lambda config, workspace: workspace.finish(finished(**facts))).execute({})
     assert result == {"workspace": "memory://runs/1", "step": "train", "seconds": 1.5, "rows": {"orders": 5}}
     assert CANARY not in json.dumps(result)
+
+
+def test_the_log_tells_a_step_that_was_done_before_from_one_that_was_done_now(capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = finished(seconds=1.5, finished="2026-11-21T09:30:00+00:00")
+    StepThat(does=lambda config, workspace: workspace.finish(manifest)).execute({})
+    assert "train finished in 1.5 s" in capsys.readouterr().out
+    StepThat(does=lambda config, workspace: manifest).execute({})
+    assert "train was done before, at 2026-11-21T09:30:00+00:00, and is not repeated" in capsys.readouterr().out
 
 
 def test_an_error_that_a_retry_can_not_mend_fails_the_task_at_once() -> None:

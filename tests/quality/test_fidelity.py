@@ -10,6 +10,7 @@ import pytest
 
 from synth_engine.quality.columns import numbers, scored_columns, texts
 from synth_engine.quality.fidelity import Fidelity, score, shape
+from synth_engine.quality.scores import DETECTION, SCORES
 from synth_engine.schema import Column, Kind
 
 
@@ -20,13 +21,17 @@ def faithful(shop) -> Fidelity:
 
 def test_a_copy_scores_one_everywhere_and_fools_the_classifier(shop):
     copy = score(shop.schema, shop.real, {name: frame.copy() for name, frame in shop.real.items()})
-    assert [copy.summary[s] for s in ("shapes", "pairs", "cardinality", "parent_child", "siblings")] == [1.0] * 5
+    assert {name: copy.summary[name] for name in SCORES} == dict.fromkeys(SCORES, 1.0)
     assert copy.summary["detection"] < 0.55
 
 
 def test_another_draw_of_the_same_shop_scores_high(faithful):
-    assert all(faithful.summary[name] > 0.9 for name in ("shapes", "pairs", "cardinality", "parent_child", "siblings"))
+    assert all(faithful.summary[name] > 0.9 for name in SCORES)
     assert faithful.summary["detection"] < 0.6
+
+
+def test_every_score_has_a_name_for_people(faithful):
+    assert list(faithful.summary) == [*SCORES, *DETECTION]
 
 
 def test_keys_and_texts_are_not_scored(shop, faithful):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import pyarrow as pa
 import pytest
@@ -53,6 +53,13 @@ def test_every_bin_holds_enough_rows():
     values = [1] * 500 + [1000, 2000, 3000]
     found = of(values, Kind.INTEGER, "int64")
     assert all(weight == 0 or weight * len(values) >= 5 for weight in found.weights)
+
+
+def test_integers_that_are_dates_are_profiled_by_the_calendar():
+    days = [int(f"{datetime(2024, 1, 17) + timedelta(days=d % 90):%Y%m%d}") for d in range(900)]
+    found = of(days, Kind.DATE, "int64")
+    assert found.cells == "bins"
+    assert [datetime.fromtimestamp(bound, UTC).date().isoformat() for bound in (found.low, found.high)] == ["2024-01-01", "2024-05-01"]
 
 
 def test_only_frequent_categories_are_kept():

@@ -14,7 +14,7 @@ from synth_engine.privacy.attacks import closest_records
 from synth_engine.quality.columns import scored_columns
 from synth_engine.quality.fidelity import score
 from synth_engine.quality.report import ReportInput, build_report_input, render
-from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
+from synth_engine.schema import Column, ForeignKey, Kind, Provenance, Schema, Table
 
 HOSTILE = "<script>alert('x')</script> & \"co\" " + "long" * 40
 
@@ -83,6 +83,18 @@ def test_everything_promised_is_on_the_page(report):
     drawn = {"country", "born", "active", "placed", "opens", "total", "status", "quantity", "reason"}
     assert all(re.search(rf'<span class="name">{name}</span>', page) for name in drawn)
     assert page.count('class="matrix"') == 3 * len(report.associations) > 0
+
+
+def test_the_page_says_where_each_key_comes_from(shop, report):
+    tables = dict(shop.schema.tables)
+    orders = tables["orders"]
+    key = replace(orders.foreign_keys[0], provenance=Provenance.DBT_TEST)
+    undeclared = {orders.primary_key: Provenance.INFERRED}
+    tables["orders"] = replace(orders, foreign_keys=(key, *orders.foreign_keys[1:]), undeclared=undeclared)
+    page = render(replace(report, schema=Schema(tables)))
+    assert "· key dbt test</p>" in page
+    known = re.findall(r"<tr><td>orders</td><td[^>]*>([^<]*)</td><td>[^<]*</td><td>([^<]*)</td></tr>", page)
+    assert {("primary key", "inferred"), ("foreign key", "dbt test")} <= set(known)
 
 
 def test_a_category_that_is_not_synthetic_is_not_on_the_page(shop):

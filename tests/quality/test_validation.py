@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pytest
@@ -14,6 +17,7 @@ from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 
 from synth_engine.config import Privacy, Validation
 from synth_engine.quality.profile import profile
+from synth_engine.quality.staged import is_typed_as
 from synth_engine.quality.validation import DOCS, ValidationOutcome, validate_staged
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from synth_engine.schema.types import to_arrow
@@ -74,11 +78,71 @@ def test_a_good_twin_passes_every_sort_of_check(good):
     assert outcome.expectations == sum(outcome.checks.values())
 
 
+def test_only_keys_that_were_looked_at_count_as_checked(good, shop, tmp_path):
+    assert good[0].keys_checked == 7
+    real = {n: arrow(t, shop.real[n]) for n, t in shop.schema.tables.items()}
+    staged = {**real, "orders": real["orders"].drop_columns(["customer_id"])}
+    outcome = validated(shop.schema, real, staged, tmp_path)
+    assert outcome.keys_checked == outcome.to_dict()["keys_checked"] == 6
+
+
 def test_data_docs_are_kept_without_a_connection_string(good):
     _, folder = good
     assert (folder / DOCS).stat().st_size > 1000
     settings = (folder / "gx" / "great_expectations.yml").read_text()
     assert "duckdb" not in settings and "analytics_enabled: false" in settings
+
+
+@pytest.mark.parametrize(
+    ("data_type", "native", "spelled"),
+    [
+        ("decimal(10,2)", None, "decimal(10,2)"),
+        ("decimal(38,0)", "HUGEINT", "hugeint"),
+        ("decimal(38,0)", "HUGEINT", "decimal(38,0)"),
+        ("decimal(20,0)", "UBIGINT", "ubigint"),
+        ("decimal(38,9)", "numeric", "numeric"),
+        ("decimal(4,4)", "numeric(2,4)", "decimal(2,4)"),
+    ],
+)
+def test_a_decimal_may_be_staged_under_the_source_s_own_name(data_type, native, spelled):
+    assert is_typed_as(Column("x", Kind.DECIMAL, data_type, native_type=native), spelled)
+
+
+def test_a_decimal_of_other_digits_or_of_none_is_another_type():
+    column = Column("x", Kind.DECIMAL, "decimal(10,2)", native_type="numeric(10,2)")
+    assert not any(is_typed_as(column, spelled) for spelled in ("decimal(11,2)", "numeric", "hugeint", "double"))
+
+
+class Fetched(HTMLParser):
+    """Collects what a browser would fetch to show a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [v for k, v in attrs if k in ("src", "srcset", "data") or (k == "href" and tag != "a")]
+
+
+def test_data_docs_fetch_nothing_and_run_no_script_when_they_are_opened(good):
+    _, folder = good
+    pages = sorted((folder / DOCS).parent.rglob("*.html"))
+    assert len(pages) > 5
+    for page in pages:
+        text = page.read_text()
+        assert not [a for a in Fetched(text).addresses if "//" in a], page
+        assert "<script" not in text
+        assert "Content-Security-Policy" in text
+    for styled in (*pages, *(folder / DOCS).parent.rglob("*.css")):
+        assert not re.search(r"url\(.?(https?:)?//|@import", styled.read_text()), styled
+
+
+def test_the_first_page_of_the_data_docs_leads_to_all_others(good):
+    _, folder = good
+    site = (folder / DOCS).parent
+    linked = {unquote(address) for address in re.findall(r'<li><a href="([^"]+)"', (folder / DOCS).read_text())}
+    assert linked == {str(page.relative_to(site)) for page in site.rglob("*.html")} - {"index.html"}
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,19 @@ def test_an_unknown_kind_is_told_with_those_that_exist() -> None:
 
 
 def test_a_kind_must_be_readable_from_the_type_of_the_column() -> None:
-    (fault,) = faults(columns={"customer": {"town": {"kind": "date"}}})
-    assert fault.startswith("columns.customer.town: kind date cannot be read from type string")
+    (fault,) = faults(columns={"customer": {"town": {"kind": "integer"}}})
+    assert fault.startswith("columns.customer.town: kind integer cannot be read from type string")
     assert "Next step: name another kind" in fault
+
+
+def test_integers_and_strings_may_be_moments() -> None:
+    kinds = {"customer": {"town": {"kind": "date"}}, "purchase": {"customer": {"kind": "date"}}}
+    assert check_settings(SHOP, Config.build({"columns": kinds})).tables["customer"].column("town").kind is Kind.DATE
+
+
+def test_decimals_are_no_moments() -> None:
+    (fault,) = faults(columns={"purchase": {"price": {"kind": "date"}}})
+    assert fault.startswith("columns.purchase.price: kind date cannot be read from type decimal(8,2)")
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from synth_engine.errors import ConfigurationError, PublicationRefused, SynthError, WarehouseError
 from synth_engine.schema import Kind, Schema
+from synth_engine.schema.types import arrow_schema
 from synth_engine.warehouse import open_warehouse, staging_name
-from synth_engine.warehouse.batches import BATCH_ROWS, arrow_schema
+from synth_engine.warehouse.batches import BATCH_ROWS
 from synth_engine.warehouse.sql import quoted
 from tests.warehouse.shop import KEYS, REGION, SOURCE, TARGET, TYPES, Shop
 
@@ -184,6 +185,15 @@ def test_a_publication_may_have_another_structure_than_the_one_before(any_shop: 
     fewer = rows | {"orders": rows["orders"].drop_columns(["note"])}
     any_shop.publish(any_shop.stage("second", narrower, fewer), narrower)
     assert any_shop.rows(TARGET)["orders"].column_names == ["buyer", "payer", "number"]
+
+
+def test_it_is_known_whether_the_target_has_all_tables(any_shop: Shop) -> None:
+    schema, rows = any_shop.schema, any_shop.rows()
+    assert not any_shop.warehouse.has_tables(TARGET, schema)
+    any_shop.publish(any_shop.stage("a run", schema, rows), schema)
+    assert any_shop.warehouse.has_tables(TARGET, schema)
+    more = Schema.of([*schema.tables.values(), replace(schema.tables["empty"], name="dropped")])
+    assert not any_shop.warehouse.has_tables(TARGET, more)
 
 
 def test_publishing_what_was_never_loaded_is_an_error(any_shop: Shop) -> None:
