@@ -218,14 +218,14 @@ def load(config: Config, workspace: Workspace, target: Warehouse, listener: List
 @_alone
 def validate(config: Config, workspace: Workspace, target: Warehouse) -> Manifest:
     """Check the staged tables with Great Expectations. Raises `ValidationFailed` naming table, expectation and count."""
-    step = _Step("validate", config, workspace, ("extract", "load"), {"target": target.location}, ("validation",))
+    step = _Step("validate", config, workspace, ("extract", "train", "load"), {"target": target.location}, ("validation",))
     if (done := step.current()) is not None:
         return done
     from synth_engine.quality.profile import Profile
     from synth_engine.quality.validation import validate_staged
 
     schema, staging = _schema(workspace), workspace.require("load").facts["staging"]
-    known = Profile.from_dict(workspace.read_json(workspace.profile))
+    known = Profile.from_dict(workspace.read_json(workspace.profile)).showing_only(workspace.read_json(workspace.categories))
     rows = workspace.require("generate").facts["rows"]
     workspace.clear(workspace.validation)
     # Great Expectations writes to local disks only; a workspace may be a bucket

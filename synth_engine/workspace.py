@@ -97,6 +97,7 @@ class Workspace:
     schema = "real/schema.json"
     profile = "real/profile.json"
     model = "real/model"
+    categories = "real/model/categories.json"
     validation = "synthetic/validation"
     report = "synthetic/report/index.html"
     scores = "synthetic/report/scores.json"

@@ -22,6 +22,9 @@ from synth_engine.randomness import stream
 from synth_engine.schema import Column, Kind
 from synth_engine.schema.types import MOMENT_TYPES, NUMBER_TYPES, base_type, to_arrow
 
+PLAIN_TYPES = ("string", "boolean", "int16", "int32", "int64")
+"""Types whose values JSON holds as they are."""
+
 ENCODERS: dict[str, type[Encoder]] = {cls.tag: cls for cls in (CategoryEncoder, MomentEncoder, NumberEncoder, TextEncoder, UuidEncoder)}
 
 
@@ -115,6 +118,14 @@ class TableEncoder:
                 out[name] = c.encoder.decode(tokens[:, c.slots], draw_of[name])
         return out
 
+    def categories(self) -> dict[str, list[Any]]:
+        """Column name -> the values that may be written, of every column of categories; none where they are written anew."""
+        return {
+            c.column.name: c.encoder.values.to_pylist() if isinstance(c.encoder, CategoryEncoder) else []
+            for c in self.columns
+            if c.column.kind in (Kind.CATEGORY, Kind.BOOLEAN) and base_type(c.column.data_type) in PLAIN_TYPES
+        }
+
     def protections(self) -> dict[str, list[str]]:
         """Column name -> what was protected in it."""
         return {c.column.name: c.encoder.protections() for c in self.columns if c.encoder}
@@ -167,8 +178,8 @@ def _fit_column(
         return None
     if column.kind in (Kind.CATEGORY, Kind.BOOLEAN) or stored == "boolean":
         categories = CategoryEncoder.fit(values, column.data_type, entity, settings)
-        if len(categories.values) or column.nullable:
-            return categories
+        if len(categories.values) or values.null_count == len(values) or (column.nullable and stored in ("json", "other")):
+            return categories  # else every value is rare, and they are written anew, as their type asks
         if stored in ("json", "other"):
             raise Terminal(
                 f"Column {column.name!r} of kind {column.kind} must have a value that enough entities have, for it must not be null",

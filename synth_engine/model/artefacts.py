@@ -42,6 +42,7 @@ def write_model(model: Model, workspace: Workspace) -> None:
         with workspace.open(workspace.held_out(name), "wb") as out:
             pq.write_table(held_out, out)
         tables.append(_table_to_json(table, {p: n.shape.to_json() if n else None for p, n in networks.items()}))
+    workspace.write_json(workspace.categories, {name: table.encoder.categories() for name, table in model.tables.items()})
     content = {"format": FORMAT, "seed": model.seed, "cut_short": model.cut_short, "schema": model.schema.to_dict(), "tables": tables}
     workspace.write_bytes(f"{workspace.model}/model.json", json.dumps(content).encode())
 

@@ -41,9 +41,9 @@ of a day or season out of the training."""
 DEEPEST = 200
 """Depth of a self-reference beyond which rows are taken to be on a cycle."""
 
-FEWEST_OWNERS = 20
-"""Owners of a time series below which each of its rows is an entity: of a few stations none can be held out, and all
-their readings would be extremes."""
+FEWEST_OWNERS, MANY_ROWS = 20, 10
+"""Fewer owners than this, of more rows each, are no entities (stores, stations, sales people): each of their rows is one.
+Of so few none can be held out, and everything they have would be rare or extreme."""
 
 HELD_OUT = 0.1
 """Share of the entities that decide about learning rate and stopping, and are the yardstick of privacy."""
@@ -174,7 +174,7 @@ def _prepare_table(
     owner = _choose_owner(sorted(plan.heads), parents, natural, telling, moments.get(order_column) if order_column else None)
     order, sequence = _in_sequence(natural, parents[owner]) if owner is not None else (np.arange(rows), None)
     entity = next_entity + np.arange(rows)
-    inherits = owner is not None and _owners_are_entities(parents[owner], moments.get(order_column) if order_column else None)
+    inherits = owner is not None and _owners_are_entities(parents[owner])
     if owner is not None and inherits:
         parent = prepared[plan.keys[owner].parent]
         owned = parents[owner] >= 0
@@ -312,11 +312,10 @@ def _choose_owner(
     return best
 
 
-def _owners_are_entities(parent: NDArray[np.int64], moment: Floats | None) -> bool:
+def _owners_are_entities(parent: NDArray[np.int64]) -> bool:
     """Whether a parent with its rows is one entity, rather than each row by itself."""
-    mean_length = _row_mean_length(parent)
     few = len(np.unique(parent[parent >= 0])) < FEWEST_OWNERS
-    return mean_length <= LONGEST_SEQUENCE and not (few and mean_length > SHORT_SEQUENCE and _is_time_series(parent, moment))
+    return _row_mean_length(parent) <= (MANY_ROWS if few else LONGEST_SEQUENCE)
 
 
 def _row_mean_length(parent: NDArray[np.int64]) -> float:

@@ -90,6 +90,21 @@ class ColumnProfile:
             categories=(*(name for name, _ in own), *(name for name in self.joint_categories if name in written)),
         )
 
+    def showing_only(self, shown: Set[Category]) -> ColumnProfile:
+        """The same profile as protection changes it: rows of categories that are not `shown` are spread over those that are,
+        and a column that shows none is only present or missing."""
+        if self.cells != "categories":
+            return self
+        missing = self.weights[-1]
+        own = [(name, weight) for name, weight in zip(self.own_categories, self.weights, strict=False) if name in shown]
+        joint = tuple(name for name in self.joint_categories if name in shown)
+        if not own and not joint:
+            return ColumnProfile("presence", (round(1 - missing, 6), missing), lengths=self.lengths)
+        kept = [*(weight for _, weight in own), self.weights[-2] if joint else 0.0]
+        scale = (1 - missing) / max(sum(kept), 1e-9)
+        weights = (*(round(weight * scale, 6) for weight in kept), missing)
+        return replace(self, weights=weights, categories=(*(name for name, _ in own), *joint))
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -97,6 +112,20 @@ class Profile:
 
     rows: dict[str, int]
     columns: dict[str, dict[str, ColumnProfile]]
+
+    def showing_only(self, shown: Mapping[str, Mapping[str, Iterable[Category]]]) -> Profile:
+        """The profile with only those categories, by table and column, that protection lets through; columns that are not
+        named stay as they are. Rarity is a matter of entities, which only training knows."""
+        return Profile(
+            self.rows,
+            {
+                table: {
+                    name: column.showing_only(frozenset(shown[table][name])) if name in shown.get(table, {}) else column
+                    for name, column in columns.items()
+                }
+                for table, columns in self.columns.items()
+            },
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, the inverse of `from_dict`."""
