@@ -108,11 +108,9 @@ def test_a_constant_column_comes_out_with_a_value_in_every_row_that_has_one(subj
     column = array([value] * rows, subject.data_type)
     fitted = subject.fit(column)
     out = fitted.decode(fitted.encode(column))
-    assert len(out) == rows
-    if subject.kind is Kind.CATEGORY and rows < 5:
-        assert out.null_count == rows  # nobody but one entity has it: nothing may be written
-    else:
-        assert out.null_count == 0
+    assert (len(out), out.null_count) == (rows, 0)
+    if subject.kind is Kind.CATEGORY and rows < 5 and subject.data_type in ("string", "binary"):
+        assert value not in out.to_pylist()  # nobody but one entity has it: another is written in its place
 
 
 def test_columns_of_kinds_that_are_not_modelled_have_no_slots_and_come_out_as_null():
