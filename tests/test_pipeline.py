@@ -567,6 +567,17 @@ def test_bytes_that_nobody_shares_and_must_not_be_null_are_new_ones(odd: Place) 
     assert query(odd.file, "SELECT count(*) FROM twin.odd WHERE photo IS NULL OR photo IN (SELECT photo FROM shop.odd)") == [(0,)]
 
 
+def test_a_table_of_few_rows_is_valid_though_all_its_categories_are_rare(tmp_path: Path) -> None:
+    regions = (
+        "CREATE TABLE shop.regions (id integer PRIMARY KEY, name varchar, open boolean NOT NULL)",
+        "INSERT INTO shop.regions SELECT i, ['North', 'South', 'East', 'West'][i], i < 3 FROM (SELECT range AS i FROM range(1, 5))",
+    )
+    place = Place(tmp_path, extra=regions)
+    place.run(tables=["regions"], columns={"regions": {"name": {"kind": "category"}}})
+    real = "SELECT name FROM shop.regions"
+    assert query(place.file, f"SELECT count(name), count(*) FILTER (name IN ({real})) FROM twin.regions") == [(4, 0)]  # noqa: S608
+
+
 def test_keys_whose_format_has_no_room_for_new_ones_are_told_to_have_another(odd: Place) -> None:
     counts = "SELECT count(DISTINCT code), count(*) FILTER (code IN (SELECT code FROM shop.odd)) FROM twin.odd"
     ((distinct, real),) = query(odd.file, counts)

@@ -68,6 +68,22 @@ def test_only_frequent_categories_are_kept():
     assert found.weights == pytest.approx((50 / 65, 5 / 65, 0, 10 / 65), abs=1e-5)
 
 
+def test_categories_that_protection_does_not_let_through_are_spread_over_those_it_does():
+    found = of(["a"] * 40 + ["b"] * 20 + ["c"] * 30 + [None] * 10, Kind.CATEGORY, "string").showing_only({"a", "b"})
+    assert found.categories == ("a", "b")
+    assert found.weights == pytest.approx((0.6, 0.3, 0, 0.1), abs=1e-5)
+
+
+def test_a_column_that_protection_lets_nothing_through_of_is_known_by_presence():
+    found = of(["a"] * 45 + ["b"] * 45 + [None] * 10, Kind.CATEGORY, "string").showing_only(set())
+    assert (found.cells, found.weights) == ("presence", (0.9, 0.1))
+
+
+def test_columns_that_training_says_nothing_of_keep_their_profile():
+    known = Profile({"t": 9}, {"t": {"x": of(["a"] * 9, Kind.CATEGORY, "string")}})
+    assert known.showing_only({"t": {}}) == known.showing_only({}) == known
+
+
 def test_protection_can_be_switched_off():
     off = Privacy(rare_category_entities=1, extreme_value_entities=1)
     assert of(["a"] * 50 + ["rare"], Kind.CATEGORY, "string", privacy=off).categories == ("a", "rare")
