@@ -180,6 +180,7 @@ class Generation:
                 made.columns[name] = self._decode(table, made, name, np.arange(made.rows))
         self._generated_keys(table, made)
         made.columns.update({column: values for column, values in given.items() if column in needed})
+        self._make_referable(table, made, set(given))
         if table.ordinal is not None:
             within = [given[c] for c in table.ordinal.within]
             made.columns[table.ordinal.column] = table.ordinal.numbers(within, made.rows, schema.column(table.ordinal.column).data_type)
@@ -189,6 +190,32 @@ class Generation:
             for changed in modelled:
                 if changed.name in made.values:
                     made.values[changed.name] = to_floats(made.columns[changed.name], changed.data_type)
+
+    def _make_referable(self, table: TableModel, made: GeneratedTable, given: set[str]) -> None:
+        """Where a key that others refer to may be null, at least as many rows must have one as the others need."""
+        own = [c.column.name for c in table.encoder.columns if c.column.name in made.columns and c.column.name not in given]
+        for columns, needed in self._needed_parents(made.name).items():
+            there = {c: np.asarray(made.columns[c].is_valid().to_numpy(zero_copy_only=False), dtype=np.bool_) for c in columns}
+            complete = np.all(list(there.values()), axis=0)
+            lacking = np.flatnonzero(~complete & np.all([there[c] for c in columns if c not in own] or [~complete], axis=0))
+            filled = np.zeros(made.rows, dtype=np.bool_)
+            filled[lacking[: max(needed - int(complete.sum()), 0)]] = True
+            for c in set(columns) & set(own) if filled.any() else ():
+                values = pc.if_else(pa.array(filled), _filled(made.columns[c], nullable=False), made.columns[c])
+                made.columns[c] = values
+                if c in made.values:
+                    made.values[c] = to_floats(values, self.model.schema.tables[made.name].column(c).data_type)
+
+    def _needed_parents(self, name: str) -> dict[tuple[str, ...], int]:
+        """How many rows of a table have to be complete in each of the keys that others refer to."""
+        needed: dict[tuple[str, ...], int] = {}
+        for child, table in self.model.tables.items():
+            for key in table.keys:
+                if key.key.parent == name:
+                    rows = round(self.counts[child] * (1 - key.null_share))
+                    columns = key.key.parent_columns
+                    needed[columns] = max(needed.get(columns, 0), rows if key.degrees.unique else min(rows, 1))
+        return needed
 
     def _settled_by_the_row(self, name: str) -> set[str]:
         """Columns that keys assigned later have to agree with."""

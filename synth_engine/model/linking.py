@@ -70,7 +70,11 @@ class Linking:
         if not open_.any():
             raise _no_parent(name, key, int(degrees.sum()))
         wanted, rng = np.array([degrees.sum()]), generator(self.seed, "open", name, i)
-        return fit_to_groups(degrees, np.where(open_, 0, -1), wanted, key.degrees.unique, rng)
+        fitted = fit_to_groups(degrees, np.where(open_, 0, -1), wanted, key.degrees.unique, rng)
+        lacking = int(degrees.sum() - fitted.sum())
+        if lacking and required(self.model.schema.tables[name], key.key):
+            raise _no_parent(name, key, lacking)
+        return fitted
 
     def _open(self, name: str, plan: KeyPlan, i: int) -> Marks:
         """Parents along key i that a row can refer to: their key is not null, and the keys assigned later find a parent
