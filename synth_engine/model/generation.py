@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -75,6 +75,7 @@ class Generation:
                 self._table(name)
             for name, table in self.model.tables.items():
                 self.linking.assign_deferred(table, self.tables[name])
+                self._make_unique_at_last(table, self.tables[name])
         except MemoryError:
             raise Terminal(
                 "All tables must fit in memory while they are generated",
@@ -180,14 +181,30 @@ class Generation:
                 made.columns[name] = self._decode(table, made, name, np.arange(made.rows))
         self._generated_keys(table, made)
         made.columns.update({column: values for column, values in given.items() if column in needed})
-        self._make_referable(table, made, set(given))
         if table.ordinal is not None:
             within = [given[c] for c in table.ordinal.within]
             made.columns[table.ordinal.column] = table.ordinal.numbers(within, made.rows, schema.column(table.ordinal.column).data_type)
+        self._make_referable(table, made, set(given))
+        self._make_unique(table, made, [u for u in uniques if set(u) <= made.columns.keys()], given)
+
+    def _make_unique_at_last(self, table: TableModel, made: GeneratedTable) -> None:
+        """Unique keys with a column of a key that closes a cycle, now that it is there."""
+        schema = self.model.schema.tables[made.name]
+        waiting = [u for u in (schema.primary_key, *schema.unique) if u and not set(u) <= made.columns.keys()]
+        if waiting:
+            given = self._given_by_keys(table, made, deferred=True)
+            self._make_unique(table, made, [u for u in waiting if not set(u) <= given.keys()], given)
+
+    def _make_unique(
+        self, table: TableModel, made: GeneratedTable, uniques: Sequence[tuple[str, ...]], given: Mapping[str, pa.Array]
+    ) -> None:
+        """Change modelled columns of unique keys until nothing repeats; what keys have `given` stays."""
         for unique in uniques:
             modelled = [c.column for c in table.encoder.columns if c.column.name in unique and c.column.name not in given]
-            make_unique(made.columns, unique, modelled, self.model.schema.tables[made.name], made.rows)
+            columns = {c: given[c] if c in given else made.columns[c] for c in unique}
+            make_unique(columns, unique, modelled, self.model.schema.tables[made.name], made.rows)
             for changed in modelled:
+                made.columns[changed.name] = columns[changed.name]
                 if changed.name in made.values:
                     made.values[changed.name] = to_floats(made.columns[changed.name], changed.data_type)
 
@@ -195,6 +212,8 @@ class Generation:
         """Where a key that others refer to may be null, at least as many rows must have one as the others need."""
         own = [c.column.name for c in table.encoder.columns if c.column.name in made.columns and c.column.name not in given]
         for columns, needed in self._needed_parents(made.name).items():
+            if not set(columns) <= made.columns.keys():
+                continue  # a key that closes a cycle gives the rest
             there = {c: np.asarray(made.columns[c].is_valid().to_numpy(zero_copy_only=False), dtype=np.bool_) for c in columns}
             complete = np.all(list(there.values()), axis=0)
             lacking = np.flatnonzero(~complete & np.all([there[c] for c in columns if c not in own] or [~complete], axis=0))

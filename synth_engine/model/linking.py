@@ -211,21 +211,32 @@ class Linking:
         for unique in (schema.primary_key, *schema.unique):
             if not unique or not set(unique) <= plan.columns or any(set(plan.keys[i].columns) == set(unique) for i in plan.live):
                 continue
-            movable = [i for i in plan.order if i in table.reference_keys and self._own_part(plan, i, unique)]
+            movable = [i for i in plan.order if i in table.reference_keys and self._own_part(table, plan, i, unique)]
             if not movable:
                 self._refuse_duplicates(made, plan, unique)
                 continue
-            i = movable[-1]
-            rest = [c for c in unique if c not in self._own_part(plan, i, unique)]
-            others = joint_codes([[self._value(made, plan, c, plan.live)] for c in rest])[0] if rest else np.zeros(made.rows, np.int64)
-            (value,) = joint_codes([[self._of_parent(plan.keys[i].parent, _refers(plan, i, c))] for c in self._own_part(plan, i, unique)])
-            shared = [c for c in plan.keys[i].columns if any(c in plan.keys[j].columns for j in plan.live if j != i)]
-            group = joint_codes([[self._value(made, plan, c, plan.live)] for c in shared])[0] if shared else np.zeros(made.rows, np.int64)
-            rng = generator(self.seed, "unique", made.name, *unique)
-            made.parents[i] = without_duplicates(others, made.parents[i], value, group, rng, f"{made.name}({', '.join(unique)})")
+            self._swap_duplicates(table, made, plan, movable[-1], unique)
+
+    def _swap_duplicates(self, table: TableModel, made: GeneratedTable, plan: KeyPlan, i: int, unique: Sequence[str]) -> None:
+        """Swap parents along key i, with those of the keys that it implies, between rows that agree in what it shares."""
+        together = self._implied(table, plan, i)
+        own = self._own_part(table, plan, i, unique)
+        shared = [c for c in plan.keys[i].columns if any(c in plan.keys[j].columns for j in plan.live if j not in together)]
+        value, others, group = (self._codes(made, plan, columns) for columns in (own, [c for c in unique if c not in own], shared))
+        moving = np.where((made.parents[i] >= 0) & (value >= 0), np.arange(made.rows), -1)
+        rng = generator(self.seed, "unique", made.name, *unique)
+        moved = without_duplicates(others, moving, np.maximum(value, 0), group, rng, f"{made.name}({', '.join(unique)})")
+        for j in together:
+            made.parents[j] = np.where(moved >= 0, made.parents[j][moved], made.parents[j])
+
+    def _codes(self, made: GeneratedTable, plan: KeyPlan, columns: Sequence[str]) -> Rows:
+        """Equal numbers for rows that agree in these columns of live keys."""
+        if not columns:
+            return np.zeros(made.rows, np.int64)
+        return joint_codes([[self._value(made, plan, c, plan.live)] for c in columns])[0]
 
     def _refuse_duplicates(self, made: GeneratedTable, plan: KeyPlan, unique: Sequence[str]) -> None:
-        code = joint_codes([[self._value(made, plan, c, plan.live)] for c in unique])[0]
+        code = self._codes(made, plan, unique)
         code = code[code >= 0]
         if len(np.unique(code)) < len(code):
             raise Terminal(
@@ -234,9 +245,14 @@ class Linking:
                 advice="ask for fewer rows of this table or more of its parents",
             )
 
-    def _own_part(self, plan: KeyPlan, i: int, unique: Sequence[str]) -> list[str]:
-        """Columns of the unique key that only key i gives a value to."""
-        return [c for c in unique if c in plan.keys[i].columns and not any(c in plan.keys[j].columns for j in plan.live if j != i)]
+    def _implied(self, table: TableModel, plan: KeyPlan, i: int) -> list[int]:
+        """Key i and the references all of whose columns are its own too: where it moves, they move along."""
+        return [j for j in table.reference_keys if set(plan.keys[j].columns) <= set(plan.keys[i].columns)]
+
+    def _own_part(self, table: TableModel, plan: KeyPlan, i: int, unique: Sequence[str]) -> list[str]:
+        """Columns of the unique key that only key i, with the keys that it implies, gives a value to."""
+        others = [j for j in plan.live if j not in self._implied(table, plan, i)]
+        return [c for c in unique if c in plan.keys[i].columns and not any(c in plan.keys[j].columns for j in others)]
 
     def in_time(self, table: TableModel, made: GeneratedTable, sequence: Rows) -> None:
         """Siblings were learned in the order of a moment. Where that is told from a moment of another parent than their
