@@ -73,8 +73,8 @@ class Generation:
         try:
             for name in self.model.tables:
                 self._table(name)
+            self.linking.assign_deferred()
             for name, table in self.model.tables.items():
-                self.linking.assign_deferred(table, self.tables[name])
                 self._make_unique_at_last(table, self.tables[name])
         except MemoryError:
             raise Terminal(
@@ -231,9 +231,9 @@ class Generation:
         for child, table in self.model.tables.items():
             for key in table.keys:
                 if key.key.parent == name:
-                    rows = round(self.counts[child] * (1 - key.null_share))
-                    columns = key.key.parent_columns
-                    needed[columns] = max(needed.get(columns, 0), rows if key.degrees.unique else min(rows, 1))
+                    rows, columns = round(self.counts[child] * (1 - key.null_share)), key.key.parent_columns
+                    referred = min(rows, max(1, round(key.degrees.referred_share * self.counts[name])))
+                    needed[columns] = max(needed.get(columns, 0), rows if key.degrees.unique else referred)
         return needed
 
     def _settled_by_the_row(self, name: str) -> set[str]:

@@ -15,7 +15,7 @@ from synth_engine.errors import Terminal
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.keyplan import KeyPlan, plan_keys, required
 from synth_engine.model.learning import degree_features, own_code, summary_slots
-from synth_engine.model.links import NONE, assign, fit_to_groups, forest, roots_of_groups, without_duplicates
+from synth_engine.model.links import NONE, assign, capped, fit_to_groups, forest, roots_of_groups, without_duplicates
 from synth_engine.model.preparation import take_or_nan
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.randomness import generator, stream
@@ -50,7 +50,9 @@ class Linking:
                 stream(self.seed, "degrees", made.name, i),
                 key.key.label(made.name),
             )
-            made.degrees[i] = self._of_open_parents(made.name, plan, i, key, drawn)
+            drawn = self._of_open_parents(made.name, plan, i, key, drawn)
+            most = self._most(made.name, plan, i)
+            made.degrees[i] = drawn if most is None else capped(drawn, np.where(self._open(made.name, plan, i), most, 0))
 
     def lay_out(self, table: TableModel, made: GeneratedTable) -> tuple[Rows | None, Rows | None]:
         """Rows of one owner stand together; rows without an owner follow, each by itself. Returns the sequences' first rows
@@ -92,6 +94,38 @@ class Linking:
             mine, theirs = joint_codes(sides)
             open_ &= np.isin(mine, theirs[self._open(name, plan, j)])
         return open_
+
+    def _most(self, name: str, plan: KeyPlan, i: int) -> Rows | None:
+        """How many children each parent along key i can have where key columns together are unique: as many as there are
+        combinations of the other keys' parents that agree with it. None where nothing limits them."""
+        table, key = self.model.schema.tables[name], plan.keys[i]
+        most: Rows | None = None
+        for unique in (table.primary_key, *table.unique):
+            rest = set(unique) - set(key.columns)
+            if i not in plan.heads or not rest or not rest < set(unique) or not set(unique) <= plan.columns:
+                continue
+            combinations = np.ones(self.tables[key.parent].rows, np.int64)
+            for j in plan.live:
+                own = sorted(rest.intersection(plan.keys[j].columns))
+                if own:
+                    rest -= set(own)
+                    combinations *= self._partners(name, plan, i, j, own)
+            if not rest:
+                most = combinations if most is None else np.minimum(most, combinations)
+        return most
+
+    def _partners(self, name: str, plan: KeyPlan, i: int, j: int, own: Sequence[str]) -> Rows:
+        """For each parent along key i how many values the columns `own` can have from the parents along key j that agree."""
+        key, other = plan.keys[i], plan.keys[j]
+        shared = [c for c in key.columns if c in other.columns]
+        open_ = self._open(name, plan, j)
+        values = joint_codes([[self._of_parent(other.parent, _refers(plan, j, c))] for c in own])[0][open_]
+        if not shared:
+            return np.full(self.tables[key.parent].rows, len(np.unique(values)))
+        sides = [[self._of_parent(key.parent, _refers(plan, i, c)), self._of_parent(other.parent, _refers(plan, j, c))] for c in shared]
+        mine, theirs = joint_codes(sides)
+        pairs = np.unique(np.stack([theirs[open_], values]), axis=1)
+        return np.searchsorted(pairs[0], mine, side="right") - np.searchsorted(pairs[0], mine, side="left")
 
     # -- references --------------------------------------------------------------------------------------------------------
 
@@ -224,8 +258,10 @@ class Linking:
         shared = [c for c in plan.keys[i].columns if any(c in plan.keys[j].columns for j in plan.live if j not in together)]
         value, others, group = (self._codes(made, plan, columns) for columns in (own, [c for c in unique if c not in own], shared))
         moving = np.where((made.parents[i] >= 0) & (value >= 0), np.arange(made.rows), -1)
+        spare_group = np.where(moving >= 0, group, -1) if not table.keys[i].degrees.unique else None
         rng = generator(self.seed, "unique", made.name, *unique)
-        moved = without_duplicates(others, moving, np.maximum(value, 0), group, rng, f"{made.name}({', '.join(unique)})")
+        label = f"{made.name}({', '.join(unique)})"
+        moved = without_duplicates(others, moving, np.maximum(value, 0), group, rng, label, spare_group)
         for j in together:
             made.parents[j] = np.where(moved >= 0, made.parents[j][moved], made.parents[j])
 
@@ -269,29 +305,50 @@ class Linking:
 
     # -- keys that close a cycle -----------------------------------------------------------------------------------------------
 
-    def assign_deferred(self, table: TableModel, made: GeneratedTable) -> None:
-        """Assign them last, when all rows are there: exact degrees, and within one table no cycle."""
+    def assign_deferred(self) -> None:
+        """Assign them last, when all rows are there: those first that refer to no column that another of them gives a value to."""
+        waiting = [
+            (table, self.tables[name], i) for name, table in self.model.tables.items() for i in self._plan(name).order if table.keys[i].deferred
+        ]
+        while waiting:
+            ready = [
+                at
+                for at, (table, made, i) in enumerate(waiting)
+                if set(table.keys[i].key.parent_columns) <= self.tables[table.keys[i].key.parent].columns.keys()
+                and not any(other is made for _, other, _ in waiting[:at])
+            ]
+            table, made, i = waiting.pop(ready[0] if ready else 0)
+            self._assign_deferred(table, made, i)
+            self._keep_referred(made, [j for _, other, j in waiting if other is made])
+
+    def _keep_referred(self, made: GeneratedTable, waiting: Sequence[int]) -> None:
+        """Columns that others refer to are kept once no key that is still waiting can change them."""
         plan = self._plan(made.name)
-        for i in plan.order:
-            key = table.keys[i]
-            if not key.deferred:
-                continue
-            parent = self.tables[key.key.parent]
-            total = round(made.rows * (1 - key.null_share))
-            if key.key.parent == made.name and total == made.rows and total > 0:
-                total -= 1  # somebody has to be at the top: the last key is null, or itself if it may not be
-            made.degrees[i] = key.degrees.draw(
-                degree_features(parent.tokens, parent.context, []),
-                None,
-                total,
-                stream(self.seed, "degrees", made.name, i),
-                key.key.label(made.name),
-            )
-            if key.key.parent == made.name and all(_refers(plan, i, c) == c for c in plan.settled[i]):
-                made.parents[i] = self._forest(made, plan, key, i)
-            else:
-                nothing = np.full(made.rows, NONE), np.zeros(parent.rows, np.int64)
-                made.parents[i] = self._assigned(made, plan, key, i, *nothing)
+        done = [i for i in plan.order if i not in waiting]
+        referred = {c for _, key in self.model.schema.children_of(made.name) for c in key.parent_columns}
+        changing = {c for i in waiting for c in plan.keys[i].columns}
+        for c in sorted((referred & plan.columns) - changing - made.columns.keys()):
+            made.columns[c] = self._value(made, plan, c, done)
+
+    def _assign_deferred(self, table: TableModel, made: GeneratedTable, i: int) -> None:
+        """Exact degrees, and within one table no cycle."""
+        plan, key = self._plan(made.name), table.keys[i]
+        parent = self.tables[key.key.parent]
+        total = round(made.rows * (1 - key.null_share))
+        if key.key.parent == made.name and total == made.rows and total > 0:
+            total -= 1  # somebody has to be at the top: the last key is null, or itself if it may not be
+        made.degrees[i] = key.degrees.draw(
+            degree_features(parent.tokens, parent.context, []),
+            None,
+            total,
+            stream(self.seed, "degrees", made.name, i),
+            key.key.label(made.name),
+        )
+        if key.key.parent == made.name and all(_refers(plan, i, c) == c for c in plan.settled[i]):
+            made.parents[i] = self._forest(made, plan, key, i)
+        else:
+            nothing = np.full(made.rows, NONE), np.zeros(parent.rows, np.int64)
+            made.parents[i] = self._assigned(made, plan, key, i, *nothing)
 
     def _forest(self, made: GeneratedTable, plan: KeyPlan, key: KeyModel, i: int) -> Rows:
         """Parents of a reference to the own table. Roots refer to nobody, or to themselves as in the source."""
