@@ -256,14 +256,27 @@ class Linking:
         together = self._implied(table, plan, i)
         own = self._own_part(table, plan, i, unique)
         shared = [c for c in plan.keys[i].columns if any(c in plan.keys[j].columns for j in plan.live if j not in together)]
-        value, others, group = (self._codes(made, plan, columns) for columns in (own, [c for c in unique if c not in own], shared))
+        value, value_of_parent = self._codes_of_both(made, plan, i, own)
+        group, group_of_parent = self._codes_of_both(made, plan, i, shared)
+        others = self._codes(made, plan, [c for c in unique if c not in own])
         moving = np.where((made.parents[i] >= 0) & (value >= 0), np.arange(made.rows), -1)
-        spare_group = np.where(moving >= 0, group, -1) if not table.keys[i].degrees.unique else None
+        spare = self._open(made.name, plan, i) & (together == [i]) & (value_of_parent >= 0)
+        choice = np.r_[np.where(moving >= 0, group, -1), np.where(spare, group_of_parent, -1)]  # a row's parent, or any parent
         rng = generator(self.seed, "unique", made.name, *unique)
         label = f"{made.name}({', '.join(unique)})"
-        moved = without_duplicates(others, moving, np.maximum(value, 0), group, rng, label, spare_group)
+        values = np.maximum(np.r_[value, value_of_parent], 0)
+        moved = without_duplicates(others, moving, values, group, rng, label, None if table.keys[i].degrees.unique else choice)
         for j in together:
-            made.parents[j] = np.where(moved >= 0, made.parents[j][moved], made.parents[j])
+            chosen = np.r_[made.parents[j], np.arange(len(spare))] if j == i else made.parents[j]
+            made.parents[j] = np.where(moved >= 0, chosen[moved], made.parents[j])
+
+    def _codes_of_both(self, made: GeneratedTable, plan: KeyPlan, i: int, columns: Sequence[str]) -> tuple[Rows, Rows]:
+        """Equal numbers for rows, and for parents along key i, that agree in these columns of the key."""
+        parent = plan.keys[i].parent
+        if not columns:
+            return np.zeros(made.rows, np.int64), np.zeros(self.tables[parent].rows, np.int64)
+        mine, theirs = joint_codes([[self._value(made, plan, c, plan.live), self._of_parent(parent, _refers(plan, i, c))] for c in columns])
+        return mine, theirs
 
     def _codes(self, made: GeneratedTable, plan: KeyPlan, columns: Sequence[str]) -> Rows:
         """Equal numbers for rows that agree in these columns of live keys."""

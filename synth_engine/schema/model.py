@@ -185,11 +185,13 @@ class Schema:
                     tables |= above[key.parent]
         return frozenset(deferred)
 
-    def _can_wait(self, name: str, key: ForeignKey) -> tuple[bool, bool]:
-        """In which order keys may wait until all rows are there: last those that must not be null and those a row is known by."""
+    def _can_wait(self, name: str, key: ForeignKey) -> tuple[bool, bool, bool]:
+        """In which order keys may wait until all rows are there: last those whose columns others refer to, those that must not
+        be null, and those a row is known by."""
         table = self.tables[name]
+        referred = {c for _, other in self.children_of(name) for c in other.parent_columns}
         known_by = set(table.primary_key).union(*table.unique)
-        return any(table.column(c).nullable for c in key.columns), not known_by.intersection(key.columns)
+        return not referred.issuperset(key.columns), any(table.column(c).nullable for c in key.columns), not known_by.intersection(key.columns)
 
     def children_of(self, parent: str) -> list[tuple[str, ForeignKey]]:
         """`(child, key)` of every foreign key that refers to `parent`, in schema order."""

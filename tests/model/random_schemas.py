@@ -235,16 +235,22 @@ def _day(number: int) -> datetime.date:
 
 
 def _fill(draft: Draft, parents: Mapping[str, Draft], making: Making, wanted: int, rng: Rng) -> None:
-    """Rows up to the number wanted; those for which no parents agree, or that repeat something unique, are left out."""
+    """Rows up to the number wanted; those for which no parents agree, or that repeat something unique, are left out. Where
+    keys together are unique, some combinations stay free."""
     seen: list[set[tuple[Any, ...]]] = [set() for _ in draft.candidates]
+    of_one_key = {frozenset(key.columns) for key in draft.keys}
+    repeated = 0
     for i in range(3 * wanted):
-        if len(draft.rows) == wanted:
+        if len(draft.rows) == wanted or repeated > 4 + wanted // 8:
             return
         row: Row = {}
         if not all(_find(draft, key, parents[key.parent].rows, row, rng) for key in draft.keys):
             continue
-        made = [tuple(row.get(c) for c in key) for key in draft.candidates]
-        if any(set(key) <= set(row) and values in s for key, values, s in zip(draft.candidates, made, seen, strict=True)):
+        again = [
+            key for key, s in zip(draft.candidates, seen, strict=True) if set(key) <= row.keys() and tuple(row[c] for c in key) in s
+        ]
+        repeated += any(frozenset(key) not in of_one_key for key in again)
+        if again:
             continue  # before anything is numbered
         row.update({c: make(row, i) for c, make in making.items()})
         made = [tuple(row[c] for c in key) for key in draft.candidates]
