@@ -321,7 +321,10 @@ class Linking:
     def assign_deferred(self) -> None:
         """Assign them last, when all rows are there: those first that refer to no column that another of them gives a value to."""
         waiting = [
-            (table, self.tables[name], i) for name, table in self.model.tables.items() for i in self._plan(name).order if table.keys[i].deferred
+            (table, self.tables[name], i)
+            for name, table in self.model.tables.items()
+            for i in self._plan(name).order
+            if table.keys[i].deferred
         ]
         while waiting:
             ready = [

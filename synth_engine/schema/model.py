@@ -191,7 +191,8 @@ class Schema:
         table = self.tables[name]
         referred = {c for _, other in self.children_of(name) for c in other.parent_columns}
         known_by = set(table.primary_key).union(*table.unique)
-        return not referred.issuperset(key.columns), any(table.column(c).nullable for c in key.columns), not known_by.intersection(key.columns)
+        nullable = any(table.column(c).nullable for c in key.columns)
+        return not referred.issuperset(key.columns), nullable, not known_by.intersection(key.columns)
 
     def children_of(self, parent: str) -> list[tuple[str, ForeignKey]]:
         """`(child, key)` of every foreign key that refers to `parent`, in schema order."""

@@ -246,9 +246,7 @@ def _fill(draft: Draft, parents: Mapping[str, Draft], making: Making, wanted: in
         row: Row = {}
         if not all(_find(draft, key, parents[key.parent].rows, row, rng) for key in draft.keys):
             continue
-        again = [
-            key for key, s in zip(draft.candidates, seen, strict=True) if set(key) <= row.keys() and tuple(row[c] for c in key) in s
-        ]
+        again = [key for key, s in zip(draft.candidates, seen, strict=True) if set(key) <= row.keys() and tuple(row[c] for c in key) in s]
         repeated += any(frozenset(key) not in of_one_key for key in again)
         if again:
             continue  # before anything is numbered
@@ -274,11 +272,11 @@ def _find(draft: Draft, key: ForeignKey, parents: Sequence[Row], row: Row, rng: 
         return True
     if None not in known.values() and not may:
         return False
-    empty = set(may) if rng.random() < 0.5 or None not in known.values() and len(may) == 1 else {may[-1]} if may else set()
+    empty = set(may if rng.random() < 0.5 else may[-1:])  # all that may be null, or one of them
     for c, q in pairs:
         if c in unknown:
-            loose = [p[q] for p in parents if p[q] is not None]
-            row[c] = None if c in empty or (c in may and not loose) else loose[int(rng.integers(0, len(loose)))] if loose else None
+            loose = [p[q] for p in parents if p[q] is not None] if c not in empty else []
+            row[c] = loose[int(rng.integers(0, len(loose)))] if loose else None
             if row[c] is None and c not in may:
                 return False
     return True
@@ -290,9 +288,7 @@ def _refer_to_itself(draw: Draw, rng: Rng, draft: Draft) -> None:
     shared = list(target[:-1]) if len(target) > 1 and draw(st.booleans()) else []
     keyed = all(None not in [r[c] for c in target] for r in draft.rows)
     nullable = not keyed or draw(st.booleans())
-    columns = [
-        c if c in shared else draft.add(f"up_{c}", draft.columns[c].data_type, nullable, draft.domain[c]) for c in target
-    ]
+    columns = [c if c in shared else draft.add(f"up_{c}", draft.columns[c].data_type, nullable, draft.domain[c]) for c in target]
     share = draw(st.sampled_from([0.7, 0.1, 1.0]))
     for i, row in enumerate(draft.rows):
         above = [r for r in draft.rows[:i] if None not in [r[c] for c in target] and all(r[c] == row[c] for c in shared)]

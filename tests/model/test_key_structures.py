@@ -95,9 +95,7 @@ def depths(rows: Rows, own: str, up: str) -> Counter[int]:
 def test_keys_that_share_a_tenant_agree_in_every_row_and_an_implied_key_holds():
     rng = np.random.default_rng(0)
     tenant, tenant_rows = tenants()
-    parts = [
-        table(name, "tenant:int32 id:int64", "tenant id", {"tenant": "tenants(id)"}) for name in ("customers", "products")
-    ]
+    parts = [table(name, "tenant:int32 id:int64", "tenant id", {"tenant": "tenants(id)"}) for name in ("customers", "products")]
     sales = table(
         "sales",
         "tenant:int32 customer:int64 product:int64 amount:int32",
@@ -215,6 +213,9 @@ def test_a_unique_key_that_may_be_null_is_referred_to_where_it_is_not():
     users = [{"id": i, "code": None if i % 3 else f"C-{i:03d}"} for i in range(60)]
     badges = [{"code": u["code"], "shape": "round"} for u in users if u["code"]]
     twin(
-        [table("users", "id:int64 code:string?", "id", unique="code"), table("badges", "code:string shape:string", "code", {"code": "users(code)"})],
+        [
+            table("users", "id:int64 code:string?", "id", unique="code"),
+            table("badges", "code:string shape:string", "code", {"code": "users(code)"}),
+        ],
         {"users": users, "badges": badges},
     )
