@@ -233,9 +233,12 @@ class Linking:
 
     def _given(self, made: GeneratedTable, plan: KeyPlan, i: int, column: str) -> pa.Array:
         """The values of a column as the keys before key i (or the row itself) settled them."""
-        if column in made.columns:
-            return made.columns[column]
-        return self._value(made, plan, column, plan.order[: plan.order.index(i)])
+        earlier = plan.order[: plan.order.index(i)]
+        if column not in made.columns:
+            return self._value(made, plan, column, earlier)
+        if any(plan.deferred[j] and column in plan.keys[j].columns for j in earlier):
+            return pc.coalesce(self._value(made, plan, column, earlier), made.columns[column])
+        return made.columns[column]
 
     # -- unique combinations -------------------------------------------------------------------------------------------------
 
