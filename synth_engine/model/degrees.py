@@ -60,6 +60,11 @@ class DegreeModel:
     def parents(self) -> int:
         return int(self.counts.sum())
 
+    @property
+    def referred_share(self) -> float:
+        """Share of the parents that have children."""
+        return float(self.counts[self.values > 0].sum() / max(self.parents, 1))
+
     def draw(self, features: NDArray[np.int32], code: NDArray[np.int32] | None, total: int, seed: int, label: str) -> NDArray[np.int64]:
         """A degree for each parent; they sum to `total`. Raises `Terminal` naming the key `label` if they cannot."""
         parents = len(features)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -73,8 +73,9 @@ class Generation:
         try:
             for name in self.model.tables:
                 self._table(name)
+            self.linking.assign_deferred()
             for name, table in self.model.tables.items():
-                self.linking.assign_deferred(table, self.tables[name])
+                self._make_unique_at_last(table, self.tables[name])
         except MemoryError:
             raise Terminal(
                 "All tables must fit in memory while they are generated",
@@ -183,12 +184,57 @@ class Generation:
         if table.ordinal is not None:
             within = [given[c] for c in table.ordinal.within]
             made.columns[table.ordinal.column] = table.ordinal.numbers(within, made.rows, schema.column(table.ordinal.column).data_type)
+        self._make_referable(table, made, set(given))
+        self._make_unique(table, made, [u for u in uniques if set(u) <= made.columns.keys()], given)
+
+    def _make_unique_at_last(self, table: TableModel, made: GeneratedTable) -> None:
+        """Unique keys with a column of a key that closes a cycle, now that it is there."""
+        schema = self.model.schema.tables[made.name]
+        waiting = [u for u in (schema.primary_key, *schema.unique) if u and not set(u) <= made.columns.keys()]
+        if waiting:
+            given = self._given_by_keys(table, made, deferred=True)
+            self._make_unique(table, made, [u for u in waiting if not set(u) <= given.keys()], given)
+
+    def _make_unique(
+        self, table: TableModel, made: GeneratedTable, uniques: Sequence[tuple[str, ...]], given: Mapping[str, pa.Array]
+    ) -> None:
+        """Change modelled columns of unique keys until nothing repeats; what keys have `given` stays."""
         for unique in uniques:
             modelled = [c.column for c in table.encoder.columns if c.column.name in unique and c.column.name not in given]
-            make_unique(made.columns, unique, modelled, self.model.schema.tables[made.name], made.rows)
+            columns = {c: given[c] if c in given else made.columns[c] for c in unique}
+            make_unique(columns, unique, modelled, self.model.schema.tables[made.name], made.rows)
             for changed in modelled:
+                made.columns[changed.name] = columns[changed.name]
                 if changed.name in made.values:
                     made.values[changed.name] = to_floats(made.columns[changed.name], changed.data_type)
+
+    def _make_referable(self, table: TableModel, made: GeneratedTable, given: set[str]) -> None:
+        """Where a key that others refer to may be null, at least as many rows must have one as the others need."""
+        own = [c.column.name for c in table.encoder.columns if c.column.name in made.columns and c.column.name not in given]
+        for columns, needed in self._needed_parents(made.name).items():
+            if not set(columns) <= made.columns.keys():
+                continue  # a key that closes a cycle gives the rest
+            there = {c: np.asarray(made.columns[c].is_valid().to_numpy(zero_copy_only=False), dtype=np.bool_) for c in columns}
+            complete = np.all(list(there.values()), axis=0)
+            lacking = np.flatnonzero(~complete & np.all([there[c] for c in columns if c not in own] or [~complete], axis=0))
+            filled = np.zeros(made.rows, dtype=np.bool_)
+            filled[lacking[: max(needed - int(complete.sum()), 0)]] = True
+            for c in set(columns) & set(own) if filled.any() else ():
+                values = pc.if_else(pa.array(filled), _filled(made.columns[c], nullable=False), made.columns[c])
+                made.columns[c] = values
+                if c in made.values:
+                    made.values[c] = to_floats(values, self.model.schema.tables[made.name].column(c).data_type)
+
+    def _needed_parents(self, name: str) -> dict[tuple[str, ...], int]:
+        """How many rows of a table have to be complete in each of the keys that others refer to."""
+        needed: dict[tuple[str, ...], int] = {}
+        for child, table in self.model.tables.items():
+            for key in table.keys:
+                if key.key.parent == name:
+                    rows, columns = round(self.counts[child] * (1 - key.null_share)), key.key.parent_columns
+                    referred = min(rows, max(1, round(key.degrees.referred_share * self.counts[name])))
+                    needed[columns] = max(needed.get(columns, 0), rows if key.degrees.unique else referred)
+        return needed
 
     def _settled_by_the_row(self, name: str) -> set[str]:
         """Columns that keys assigned later have to agree with."""

@@ -52,7 +52,7 @@ def plan_keys(schema: Schema, table: Table) -> KeyPlan:
     for i, key in enumerate(keys):
         if deferred[i]:
             order.append(i)
-            settled[i] = frozenset(before.intersection(key.columns)) | _own_columns(table, key)
+            settled[i] = frozenset(before.intersection(key.columns)) | _own_columns(schema, table, key)
             before.update(key.columns)
     return KeyPlan(keys, deferred, tuple(order), tuple(settled), frozenset(heads))
 
@@ -60,7 +60,7 @@ def plan_keys(schema: Schema, table: Table) -> KeyPlan:
 def _in_turn(live: Iterable[int], table: Table, keys: tuple[ForeignKey, ...]) -> tuple[list[int], list[int]]:
     """The live keys in turn, and those among them that share no column with an earlier one: unique keys first (they
     leave least choice), then those of most columns (they imply the others); keys that overlap follow one another."""
-    waiting = sorted(live, key=lambda i: (not is_unique(table, keys[i]), -len(keys[i].columns), i))
+    waiting = sorted(live, key=lambda i: (not _identifies(table, keys[i]), not is_unique(table, keys[i]), -len(keys[i].columns), i))
     order: list[int] = []
     heads: list[int] = []
     while waiting:
@@ -74,18 +74,24 @@ def _in_turn(live: Iterable[int], table: Table, keys: tuple[ForeignKey, ...]) ->
     return order, heads
 
 
+def _identifies(table: Table, key: ForeignKey) -> bool:
+    """Whether the columns of the key are a unique key themselves."""
+    return any(set(unique) == set(key.columns) for unique in (table.primary_key, *table.unique))
+
+
 def is_unique(table: Table, key: ForeignKey) -> bool:
     """Whether no two rows of the table may refer to the same parent along the key."""
     return any(unique and set(unique) <= set(key.columns) for unique in (table.primary_key, *table.unique))
 
 
-def _own_columns(table: Table, key: ForeignKey) -> frozenset[str]:
-    """Columns of a key of several that closes a cycle which are values of the row itself: part of its primary key, or
-    referring to themselves (the tenant in `(tenant, manager) -> (tenant, id)`)."""
+def _own_columns(schema: Schema, table: Table, key: ForeignKey) -> frozenset[str]:
+    """Columns of a key of several that closes a cycle which are values of the row itself: part of its primary key, referred
+    to by others, or referring to themselves (the tenant in `(tenant, manager) -> (tenant, id)`)."""
     if len(key.columns) == 1:
         return frozenset()
     same = {c for c, p in zip(key.columns, key.parent_columns, strict=True) if key.parent == table.name and c == p}
-    own = frozenset(same.union(set(key.columns) & set(table.primary_key)))
+    referred = {c for _, other in schema.children_of(table.name) for c in other.parent_columns}
+    own = frozenset(same.union(set(key.columns) & referred.union(table.primary_key)))
     return own if own < set(key.columns) else frozenset()
 
 

@@ -143,7 +143,7 @@ class _Learner:
             before = [
                 np.bincount(one.parents[j][one.parents[j] >= 0], minlength=parent.rows)
                 for j in range(i)
-                if one.keys[j].parent == key.parent
+                if one.keys[j].parent == key.parent and not one.plan.deferred[i] and not one.plan.deferred[j]
             ]
             features = degree_features(self.tokens[key.parent], self.contexts[key.parent], before)
             kept = self.model.tables[name].keys[i]

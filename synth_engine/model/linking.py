@@ -15,7 +15,7 @@ from synth_engine.errors import Terminal
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.keyplan import KeyPlan, plan_keys, required
 from synth_engine.model.learning import degree_features, own_code, summary_slots
-from synth_engine.model.links import NONE, assign, fit_to_groups, forest, roots_of_groups, without_duplicates
+from synth_engine.model.links import NONE, assign, capped, fit_to_groups, forest, roots_of_groups, without_duplicates
 from synth_engine.model.preparation import take_or_nan
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.randomness import generator, stream
@@ -50,7 +50,9 @@ class Linking:
                 stream(self.seed, "degrees", made.name, i),
                 key.key.label(made.name),
             )
-            made.degrees[i] = self._of_open_parents(made.name, plan, i, key, drawn)
+            drawn = self._of_open_parents(made.name, plan, i, key, drawn)
+            most = self._most(made.name, plan, i)
+            made.degrees[i] = drawn if most is None else capped(drawn, np.where(self._open(made.name, plan, i), most, 0))
 
     def lay_out(self, table: TableModel, made: GeneratedTable) -> tuple[Rows | None, Rows | None]:
         """Rows of one owner stand together; rows without an owner follow, each by itself. Returns the sequences' first rows
@@ -70,7 +72,11 @@ class Linking:
         if not open_.any():
             raise _no_parent(name, key, int(degrees.sum()))
         wanted, rng = np.array([degrees.sum()]), generator(self.seed, "open", name, i)
-        return fit_to_groups(degrees, np.where(open_, 0, -1), wanted, key.degrees.unique, rng)
+        fitted = fit_to_groups(degrees, np.where(open_, 0, -1), wanted, key.degrees.unique, rng)
+        lacking = int(degrees.sum() - fitted.sum())
+        if lacking and required(self.model.schema.tables[name], key.key):
+            raise _no_parent(name, key, lacking)
+        return fitted
 
     def _open(self, name: str, plan: KeyPlan, i: int) -> Marks:
         """Parents along key i that a row can refer to: their key is not null, and the keys assigned later find a parent
@@ -88,6 +94,38 @@ class Linking:
             mine, theirs = joint_codes(sides)
             open_ &= np.isin(mine, theirs[self._open(name, plan, j)])
         return open_
+
+    def _most(self, name: str, plan: KeyPlan, i: int) -> Rows | None:
+        """How many children each parent along key i can have where key columns together are unique: as many as there are
+        combinations of the other keys' parents that agree with it. None where nothing limits them."""
+        table, key = self.model.schema.tables[name], plan.keys[i]
+        most: Rows | None = None
+        for unique in (table.primary_key, *table.unique):
+            rest = set(unique) - set(key.columns)
+            if i not in plan.heads or not rest or not rest < set(unique) or not set(unique) <= plan.columns:
+                continue
+            combinations = np.ones(self.tables[key.parent].rows, np.int64)
+            for j in plan.live:
+                own = sorted(rest.intersection(plan.keys[j].columns))
+                if own:
+                    rest -= set(own)
+                    combinations *= self._partners(name, plan, i, j, own)
+            if not rest:
+                most = combinations if most is None else np.minimum(most, combinations)
+        return most
+
+    def _partners(self, name: str, plan: KeyPlan, i: int, j: int, own: Sequence[str]) -> Rows:
+        """For each parent along key i how many values the columns `own` can have from the parents along key j that agree."""
+        key, other = plan.keys[i], plan.keys[j]
+        shared = [c for c in key.columns if c in other.columns]
+        open_ = self._open(name, plan, j)
+        values = joint_codes([[self._of_parent(other.parent, _refers(plan, j, c))] for c in own])[0][open_]
+        if not shared:
+            return np.full(self.tables[key.parent].rows, len(np.unique(values)))
+        sides = [[self._of_parent(key.parent, _refers(plan, i, c)), self._of_parent(other.parent, _refers(plan, j, c))] for c in shared]
+        mine, theirs = joint_codes(sides)
+        pairs = np.unique(np.stack([theirs[open_], values]), axis=1)
+        return np.searchsorted(pairs[0], mine, side="right") - np.searchsorted(pairs[0], mine, side="left")
 
     # -- references --------------------------------------------------------------------------------------------------------
 
@@ -195,9 +233,12 @@ class Linking:
 
     def _given(self, made: GeneratedTable, plan: KeyPlan, i: int, column: str) -> pa.Array:
         """The values of a column as the keys before key i (or the row itself) settled them."""
-        if column in made.columns:
-            return made.columns[column]
-        return self._value(made, plan, column, plan.order[: plan.order.index(i)])
+        earlier = plan.order[: plan.order.index(i)]
+        if column not in made.columns:
+            return self._value(made, plan, column, earlier)
+        if any(plan.deferred[j] and column in plan.keys[j].columns for j in earlier):
+            return pc.coalesce(self._value(made, plan, column, earlier), made.columns[column])
+        return made.columns[column]
 
     # -- unique combinations -------------------------------------------------------------------------------------------------
 
@@ -207,21 +248,47 @@ class Linking:
         for unique in (schema.primary_key, *schema.unique):
             if not unique or not set(unique) <= plan.columns or any(set(plan.keys[i].columns) == set(unique) for i in plan.live):
                 continue
-            movable = [i for i in plan.order if i in table.reference_keys and self._own_part(plan, i, unique)]
+            movable = [i for i in plan.order if i in table.reference_keys and self._own_part(table, plan, i, unique)]
             if not movable:
                 self._refuse_duplicates(made, plan, unique)
                 continue
-            i = movable[-1]
-            rest = [c for c in unique if c not in self._own_part(plan, i, unique)]
-            others = joint_codes([[self._value(made, plan, c, plan.live)] for c in rest])[0] if rest else np.zeros(made.rows, np.int64)
-            (value,) = joint_codes([[self._of_parent(plan.keys[i].parent, _refers(plan, i, c))] for c in self._own_part(plan, i, unique)])
-            shared = [c for c in plan.keys[i].columns if any(c in plan.keys[j].columns for j in plan.live if j != i)]
-            group = joint_codes([[self._value(made, plan, c, plan.live)] for c in shared])[0] if shared else np.zeros(made.rows, np.int64)
-            rng = generator(self.seed, "unique", made.name, *unique)
-            made.parents[i] = without_duplicates(others, made.parents[i], value, group, rng, f"{made.name}({', '.join(unique)})")
+            self._swap_duplicates(table, made, plan, movable[-1], unique)
+
+    def _swap_duplicates(self, table: TableModel, made: GeneratedTable, plan: KeyPlan, i: int, unique: Sequence[str]) -> None:
+        """Swap parents along key i, with those of the keys that it implies, between rows that agree in what it shares."""
+        together = self._implied(table, plan, i)
+        own = self._own_part(table, plan, i, unique)
+        shared = [c for c in plan.keys[i].columns if any(c in plan.keys[j].columns for j in plan.live if j not in together)]
+        value, value_of_parent = self._codes_of_both(made, plan, i, own)
+        group, group_of_parent = self._codes_of_both(made, plan, i, shared)
+        others = self._codes(made, plan, [c for c in unique if c not in own])
+        moving = np.where((made.parents[i] >= 0) & (value >= 0), np.arange(made.rows), -1)
+        spare = self._open(made.name, plan, i) & (together == [i]) & (value_of_parent >= 0)
+        choice = np.r_[np.where(moving >= 0, group, -1), np.where(spare, group_of_parent, -1)]  # a row's parent, or any parent
+        rng = generator(self.seed, "unique", made.name, *unique)
+        label = f"{made.name}({', '.join(unique)})"
+        values = np.maximum(np.r_[value, value_of_parent], 0)
+        moved = without_duplicates(others, moving, values, group, rng, label, None if table.keys[i].degrees.unique else choice)
+        for j in together:
+            chosen = np.r_[made.parents[j], np.arange(len(spare))] if j == i else made.parents[j]
+            made.parents[j] = np.where(moved >= 0, chosen[moved], made.parents[j])
+
+    def _codes_of_both(self, made: GeneratedTable, plan: KeyPlan, i: int, columns: Sequence[str]) -> tuple[Rows, Rows]:
+        """Equal numbers for rows, and for parents along key i, that agree in these columns of the key."""
+        parent = plan.keys[i].parent
+        if not columns:
+            return np.zeros(made.rows, np.int64), np.zeros(self.tables[parent].rows, np.int64)
+        mine, theirs = joint_codes([[self._value(made, plan, c, plan.live), self._of_parent(parent, _refers(plan, i, c))] for c in columns])
+        return mine, theirs
+
+    def _codes(self, made: GeneratedTable, plan: KeyPlan, columns: Sequence[str]) -> Rows:
+        """Equal numbers for rows that agree in these columns of live keys."""
+        if not columns:
+            return np.zeros(made.rows, np.int64)
+        return joint_codes([[self._value(made, plan, c, plan.live)] for c in columns])[0]
 
     def _refuse_duplicates(self, made: GeneratedTable, plan: KeyPlan, unique: Sequence[str]) -> None:
-        code = joint_codes([[self._value(made, plan, c, plan.live)] for c in unique])[0]
+        code = self._codes(made, plan, unique)
         code = code[code >= 0]
         if len(np.unique(code)) < len(code):
             raise Terminal(
@@ -230,9 +297,14 @@ class Linking:
                 advice="ask for fewer rows of this table or more of its parents",
             )
 
-    def _own_part(self, plan: KeyPlan, i: int, unique: Sequence[str]) -> list[str]:
-        """Columns of the unique key that only key i gives a value to."""
-        return [c for c in unique if c in plan.keys[i].columns and not any(c in plan.keys[j].columns for j in plan.live if j != i)]
+    def _implied(self, table: TableModel, plan: KeyPlan, i: int) -> list[int]:
+        """Key i and the references all of whose columns are its own too: where it moves, they move along."""
+        return [j for j in table.reference_keys if set(plan.keys[j].columns) <= set(plan.keys[i].columns)]
+
+    def _own_part(self, table: TableModel, plan: KeyPlan, i: int, unique: Sequence[str]) -> list[str]:
+        """Columns of the unique key that only key i, with the keys that it implies, gives a value to."""
+        others = [j for j in plan.live if j not in self._implied(table, plan, i)]
+        return [c for c in unique if c in plan.keys[i].columns and not any(c in plan.keys[j].columns for j in others)]
 
     def in_time(self, table: TableModel, made: GeneratedTable, sequence: Rows) -> None:
         """Siblings were learned in the order of a moment. Where that is told from a moment of another parent than their
@@ -249,29 +321,53 @@ class Linking:
 
     # -- keys that close a cycle -----------------------------------------------------------------------------------------------
 
-    def assign_deferred(self, table: TableModel, made: GeneratedTable) -> None:
-        """Assign them last, when all rows are there: exact degrees, and within one table no cycle."""
+    def assign_deferred(self) -> None:
+        """Assign them last, when all rows are there: those first that refer to no column that another of them gives a value to."""
+        waiting = [
+            (table, self.tables[name], i)
+            for name, table in self.model.tables.items()
+            for i in self._plan(name).order
+            if table.keys[i].deferred
+        ]
+        while waiting:
+            ready = [
+                at
+                for at, (table, made, i) in enumerate(waiting)
+                if set(table.keys[i].key.parent_columns) <= self.tables[table.keys[i].key.parent].columns.keys()
+                and not any(other is made for _, other, _ in waiting[:at])
+            ]
+            table, made, i = waiting.pop(ready[0] if ready else 0)
+            self._assign_deferred(table, made, i)
+            self._keep_referred(made, [j for _, other, j in waiting if other is made])
+
+    def _keep_referred(self, made: GeneratedTable, waiting: Sequence[int]) -> None:
+        """Columns that others refer to are kept once no key that is still waiting can change them."""
         plan = self._plan(made.name)
-        for i in plan.order:
-            key = table.keys[i]
-            if not key.deferred:
-                continue
-            parent = self.tables[key.key.parent]
-            total = round(made.rows * (1 - key.null_share))
-            if key.key.parent == made.name and total == made.rows and total > 0:
-                total -= 1  # somebody has to be at the top: the last key is null, or itself if it may not be
-            made.degrees[i] = key.degrees.draw(
-                degree_features(parent.tokens, parent.context, []),
-                None,
-                total,
-                stream(self.seed, "degrees", made.name, i),
-                key.key.label(made.name),
-            )
-            if key.key.parent == made.name and all(_refers(plan, i, c) == c for c in plan.settled[i]):
-                made.parents[i] = self._forest(made, plan, key, i)
-            else:
-                nothing = np.full(made.rows, NONE), np.zeros(parent.rows, np.int64)
-                made.parents[i] = self._assigned(made, plan, key, i, *nothing)
+        done = [i for i in plan.order if i not in waiting]
+        referred = {c for _, key in self.model.schema.children_of(made.name) for c in key.parent_columns}
+        changing = {c for i in waiting for c in plan.keys[i].columns}
+        for c in sorted((referred & plan.columns) - changing - made.columns.keys()):
+            made.columns[c] = self._value(made, plan, c, done)
+
+    def _assign_deferred(self, table: TableModel, made: GeneratedTable, i: int) -> None:
+        """Exact degrees, and within one table no cycle."""
+        plan, key = self._plan(made.name), table.keys[i]
+        parent = self.tables[key.key.parent]
+        total = round(made.rows * (1 - key.null_share))
+        if key.key.parent == made.name and total == made.rows and total > 0:
+            total -= 1  # somebody has to be at the top: the last key is null, or itself if it may not be
+        made.degrees[i] = key.degrees.draw(
+            degree_features(parent.tokens, parent.context, []),
+            None,
+            total,
+            stream(self.seed, "degrees", made.name, i),
+            key.key.label(made.name),
+        )
+        if key.key.parent == made.name and all(_refers(plan, i, c) == c for c in plan.settled[i]):
+            made.parents[i] = self._forest(made, plan, key, i)
+        else:
+            nothing = np.full(made.rows, NONE), np.zeros(parent.rows, np.int64)
+            made.parents[i] = self._assigned(made, plan, key, i, *nothing)
 
     def _forest(self, made: GeneratedTable, plan: KeyPlan, key: KeyModel, i: int) -> Rows:
         """Parents of a reference to the own table. Roots refer to nobody, or to themselves as in the source."""

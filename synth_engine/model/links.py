@@ -80,6 +80,19 @@ def fit_to_groups(
     return out
 
 
+def capped(degrees: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The degrees, none above its `most`: what exceeds it is shared out over the room of the others. As they are if there is
+    not enough room."""
+    excess = int(np.maximum(degrees - most, 0).sum())
+    within = np.minimum(degrees, most)
+    room = most - within
+    if not 0 < excess <= int(room.sum()):
+        return degrees
+    running = np.floor(np.cumsum(room * (excess / room.sum())) + 0.5).astype(np.int64)
+    more: NDArray[np.int64] = within + np.diff(np.r_[0, running])
+    return more
+
+
 def without_duplicates(
     others: NDArray[np.int64],
     moving: NDArray[np.int64],
@@ -87,11 +100,13 @@ def without_duplicates(
     group: NDArray[np.int64],
     rng: np.random.Generator,
     label: str,
+    spare_group: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """The parents `moving` swapped between rows of the same `group` until no two rows agree in `others` and in their
     parent's `value`; degrees stay. Rows with a -1 (null) may repeat.
 
-    Raises `Terminal` naming the key `label` if no arrangement is found.
+    Where no swap helps, and only there, a row gets another parent of its group: `spare_group` holds the group of every
+    parent (-1: none may refer to it). Raises `Terminal` naming the key `label` if no arrangement is found.
     """
     moving = moving.copy()
     full = np.flatnonzero((others >= 0) & (moving >= 0))
@@ -117,11 +132,39 @@ def without_duplicates(
         useful = useful[_first_of_both(ours[useful], theirs[useful])]
         ours, theirs = full[ours[useful]], full[theirs[useful]]
         moving[ours], moving[theirs] = moving[theirs], moving[ours]
+    if spare_group is not None:
+        repeated = _replace_repeated(fixed, moving, full, repeated, value, group, spare_group, rng)
+        if not len(repeated):
+            return moving
     raise Terminal(
         f"The combination of columns in {label} must be unique",
         value=f"{len(repeated)} rows still repeat one after 400 rounds of swaps",
         advice="ask for fewer rows of this table or more of its parents",
     )
+
+
+def _replace_repeated(
+    fixed: NDArray[np.int64],
+    moving: NDArray[np.int64],
+    full: NDArray[np.int64],
+    repeated: NDArray[np.int64],
+    value: NDArray[np.int64],
+    group: NDArray[np.int64],
+    spare_group: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Give the repeated rows another parent of their group, in place, so that they repeat no more; returns those for which
+    there is none. What a row can get depends on no row with other `fixed` columns, so one pass finds what there is."""
+    taken, left = set((fixed + value[moving[full]]).tolist()), []
+    for row in repeated.tolist():
+        spare = rng.permutation(np.flatnonzero(spare_group == group[full[row]]))
+        free = [p for p in spare.tolist() if int(fixed[row] + value[p]) not in taken]
+        if not free:
+            left.append(row)
+            continue
+        moving[full[row]] = free[0]
+        taken.add(int(fixed[row] + value[free[0]]))
+    return np.array(left, dtype=np.int64)
 
 
 def _first_of_both(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:

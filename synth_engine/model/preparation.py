@@ -144,9 +144,10 @@ def prepare(schema: Schema, tables: Mapping[str, pa.Table], seed: int) -> dict[s
         for i, late in enumerate(one.plan.deferred):
             if late:
                 one.parents[i] = _find_parents(one.keys[i], one.data, prepared[one.keys[i].parent].data)
-                if one.keys[i].parent == one.table.name:
-                    one.parents[i], one.loop_share[i] = _without_loops(one.parents[i])
-        one.loose.update(_loose_values(one))
+        one.loose.update(_loose_values(one))  # a row that refers to itself refers to somebody
+        for i, key in enumerate(one.keys):
+            if key.parent == one.table.name:
+                one.parents[i], one.loop_share[i] = _without_loops(one.parents[i])
     return prepared
 
 

@@ -168,25 +168,31 @@ class Schema:
         return order
 
     def deferred_keys(self) -> frozenset[tuple[str, ForeignKey]]:
-        """`(child, key)` pairs that close a cycle (self-references included), found by depth-first search."""
+        """`(child, key)` pairs that close a cycle (self-references included).
+
+        Of the keys of a cycle the one that least depends on is left for last: one that may be null, rather than one of a row's
+        identity or one that must not be null. Ties keep the order of the schema.
+        """
+        keys = [(name, key) for name, table in self.tables.items() for key in table.foreign_keys if key.parent in self.tables]
+        above: dict[str, set[str]] = {name: {name} for name in self.tables}  # each table with all it depends on so far
         deferred: set[tuple[str, ForeignKey]] = set()
-        done: set[str] = set()
-        path: list[str] = []
-
-        def visit(name: str) -> None:
-            path.append(name)
-            for key in self.tables[name].foreign_keys:
-                if key.parent in path:
-                    deferred.add((name, key))
-                elif key.parent in self.tables and key.parent not in done:
-                    visit(key.parent)
-            path.pop()
-            done.add(name)
-
-        for name in self.tables:
-            if name not in done:
-                visit(name)
+        for name, key in sorted(keys, key=lambda found: self._can_wait(*found)):
+            if name in above[key.parent]:
+                deferred.add((name, key))
+                continue
+            for tables in above.values():
+                if name in tables:
+                    tables |= above[key.parent]
         return frozenset(deferred)
+
+    def _can_wait(self, name: str, key: ForeignKey) -> tuple[bool, bool, bool]:
+        """In which order keys may wait until all rows are there: last those whose columns others refer to, those that must not
+        be null, and those a row is known by."""
+        table = self.tables[name]
+        referred = {c for _, other in self.children_of(name) for c in other.parent_columns}
+        known_by = set(table.primary_key).union(*table.unique)
+        nullable = any(table.column(c).nullable for c in key.columns)
+        return not referred.issuperset(key.columns), nullable, not known_by.intersection(key.columns)
 
     def children_of(self, parent: str) -> list[tuple[str, ForeignKey]]:
         """`(child, key)` of every foreign key that refers to `parent`, in schema order."""
