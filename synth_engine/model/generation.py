@@ -54,15 +54,40 @@ def row_counts(model: Model, requested: Mapping[str, int]) -> dict[str, int]:
     return counts
 
 
+def require_counting_keys(model: Model, key_start: Mapping[str, int]) -> None:
+    """Raise `ConfigurationError` with every table that is to start at a number and whose key does not count."""
+    unknown = [
+        f"key_start.{name}: there is no such table. Next step: name one of {', '.join(model.tables)}"
+        for name in key_start
+        if name not in model.tables
+    ]
+    others = [
+        f"key_start.{name}: only a key of whole numbers, or of strings that number the rows, can start at a number. Next step: remove it; "
+        "keys of other forms differ from those of another run if the seed does"
+        for name in key_start
+        if name in model.tables and not any(keys.counts for keys in model.tables[name].key_generators.values())
+    ]
+    if unknown or others:
+        raise ConfigurationError([*unknown, *others])
+
+
 class Generation:
     """Draws all tables of a model. `run` does the structure and the rows; `batches` then writes a table out."""
 
     def __init__(
-        self, model: Model, rows: Mapping[str, int], seed: int, device: torch.device | None = None, listener: Listener = ignore
+        self,
+        model: Model,
+        rows: Mapping[str, int],
+        seed: int,
+        device: torch.device | None = None,
+        listener: Listener = ignore,
+        key_start: Mapping[str, int] | None = None,
     ) -> None:
         self.model, self.seed, self.listener = model, seed, listener
         self.device = device or torch.device("cpu")
         self.counts = row_counts(model, rows)
+        self.key_start = dict(key_start or {})
+        require_counting_keys(model, self.key_start)
         require_memory(model.schema, self.counts)
         self.tables: dict[str, GeneratedTable] = {}
         self.linking = Linking(model, self.tables, seed)
@@ -212,7 +237,7 @@ class Generation:
 
     def _generated_keys(self, table: TableModel, made: GeneratedTable) -> None:
         for column, keys in table.key_generators.items():
-            values = keys.generate(made.rows, stream(self.seed, "key", made.name, column))
+            values = keys.generate(made.rows, stream(self.seed, "key", made.name, column), self.key_start.get(made.name))
             if table.keys_follow is not None and made.rows:
                 order = np.argsort(np.nan_to_num(made.values[table.keys_follow], nan=np.inf), kind="stable")
                 place = np.empty(made.rows, dtype=np.int64)
