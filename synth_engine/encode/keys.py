@@ -1,5 +1,5 @@
-"""Values of primary keys: type and format are kept, uniqueness holds by construction, no real string comes out but where
-settings keep it or rows are simply counted."""
+"""Values of primary keys: type and format are kept, uniqueness holds by construction, and no real string comes out, unless settings
+keep it or strings do no more than count the rows."""
 
 from __future__ import annotations
 

@@ -233,6 +233,11 @@ class StringModel:
         return "let the pattern spell more strings, ask for fewer rows, or set keep_values to keep the real ones" if self._given else REMEDY
 
     @property
+    def exact(self) -> bool:
+        """Whether strings obey a pattern that was given, or a rule of check digits."""
+        return self._given is not None or self.rule is not None
+
+    @property
     def _given(self) -> GivenPattern | None:
         return next((pattern for pattern in self.patterns if isinstance(pattern, GivenPattern)), None)
 

@@ -49,6 +49,11 @@ class TextEncoder(Encoder):
         model = StringModel.fit(values, settings.rare_entities, limit, salt, wanted.pattern, wanted.check_digit)
         return cls(model, data_type, seed, unique)
 
+    @property
+    def exact(self) -> bool:
+        """Whether a value that is changed by a character breaks a pattern that was given, or a check digit."""
+        return self.model.exact
+
     def encode(self, column: pa.Array) -> Tokens:
         values = _texts(column)
         return np.array([0 if v is None else 1 + self.model.choice_of(v) for v in values], dtype=np.int32).reshape(-1, 1)

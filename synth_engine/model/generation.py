@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Floats
 from synth_engine.encode.relative import RelativeEncoder
+from synth_engine.encode.text import TextEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import ConfigurationError, Terminal
 from synth_engine.model.generated import GeneratedTable
@@ -209,7 +210,11 @@ class Generation:
             within = [given[c] for c in table.ordinal.within]
             made.columns[table.ordinal.column] = table.ordinal.numbers(within, made.rows, schema.column(table.ordinal.column).data_type)
         for unique in uniques:
-            modelled = [c.column for c in table.encoder.columns if c.column.name in unique and c.column.name not in given]
+            modelled = [
+                c.column
+                for c in table.encoder.columns
+                if c.column.name in unique and c.column.name not in given and not (isinstance(c.encoder, TextEncoder) and c.encoder.exact)
+            ]
             make_unique(made.columns, unique, modelled, self.model.schema.tables[made.name], made.rows)
             for changed in modelled:
                 if changed.name in made.values:

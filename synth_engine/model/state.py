@@ -1,4 +1,5 @@
-"""What a trained model is: for each table its encoders, key formats, degrees, link and row networks, and nothing of a real row."""
+"""What a trained model is: for each table its encoders, key formats, degrees, link and row networks, and nothing of a real row
+but key values that settings keep."""
 
 from __future__ import annotations
 
