@@ -93,9 +93,10 @@ class Permuted:
 
     @classmethod
     def of(cls, pattern: Pattern, seed: int) -> Permuted:
-        rng = generator(seed)
-        factor = _coprime(int(rng.integers(1, 1 << 62)) % pattern.capacity, pattern.capacity)
-        return cls(pattern, factor, int(rng.integers(0, 1 << 62)) % pattern.capacity)
+        rng, capacity = generator(seed), pattern.capacity
+        enough = capacity.bit_length() // 8 + 8  # bytes: a pattern may spell more strings than 64 bits can number
+        factor, shift = (int.from_bytes(rng.bytes(enough), "big") % capacity for _ in range(2))
+        return cls(pattern, _coprime(factor, capacity), shift)
 
     def __getitem__(self, number: int) -> str:
         return self.pattern.nth([(self.factor * number + self.shift) % self.pattern.capacity])[0]

@@ -68,8 +68,13 @@ def require_counting_keys(model: Model, key_start: Mapping[str, int]) -> None:
         for name in key_start
         if name in model.tables and not any(keys.counts for keys in model.tables[name].key_generators.values())
     ]
-    if unknown or others:
-        raise ConfigurationError([*unknown, *others])
+    unreadable = [
+        f"key_start.{name}: a key must start at an integer. Found: {start!r}"
+        for name, start in key_start.items()
+        if not isinstance(start, int | np.integer)
+    ]
+    if unknown or others or unreadable:
+        raise ConfigurationError([*unknown, *others, *unreadable])
 
 
 class Generation:
@@ -87,8 +92,8 @@ class Generation:
         self.model, self.seed, self.listener = model, seed, listener
         self.device = device or torch.device("cpu")
         self.counts = row_counts(model, rows)
-        self.key_start = dict(key_start or {})
-        require_counting_keys(model, self.key_start)
+        require_counting_keys(model, key_start or {})
+        self.key_start = {name: int(start) for name, start in (key_start or {}).items()}
         require_memory(model.schema, self.counts)
         self.tables: dict[str, GeneratedTable] = {}
         self.linking = Linking(model, self.tables, seed)

@@ -205,6 +205,11 @@ def test_keys_of_a_given_pattern_match_it_differ_and_are_not_real(pattern, rows,
     assert not set(twin) & set(real)
 
 
+def test_a_pattern_of_many_strings_is_used_in_its_whole_width():
+    real = [f"{i:020x}" for i in range(99)]
+    assert len({value[:2] for value in made(real, "string", 500, pattern="[0-9a-f]{40}")}) > 50
+
+
 def test_a_given_pattern_wins_over_what_the_values_look_like():
     for real in ([f"C{i:05d}" for i in range(99)], [str(uuid.uuid4()) for _ in range(99)], ["some words"] * 3):
         assert all(re.fullmatch("K[0-9]{4}", value) for value in made(real, "string", 50, pattern="K[0-9]{4}"))
