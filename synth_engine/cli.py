@@ -40,8 +40,15 @@ OPTIONS: dict[str, Callable[[Command], Command]] = {
         "--workspace", metavar="URI", default=DEFAULT_WORKSPACE, show_default=True, help="Folder or bucket prefix that holds the run."
     ),
     "rows": click.option("--rows", metavar="TABLE=N", multiple=True, help="Number of rows to write of a table; can be repeated."),
+    "key_start": click.option(
+        "--key-start", metavar="TABLE=N", multiple=True, help="First number of the keys of a table; can be repeated."
+    ),
     "seed": click.option("--seed", type=int, metavar="N", help="Seed of everything that is drawn at random."),
 }
+
+
+BY_TABLE = ("rows", "key_start")
+"""Options that are written TABLE=N."""
 
 
 def options(*names: str) -> Callable[[Command], Command]:
@@ -68,7 +75,7 @@ def app() -> None:
 
 
 @app.command()
-@options("source", "target", "source_schema", "target_schema", "schema_file", "infer_keys", "rows", "seed")
+@options("source", "target", "source_schema", "target_schema", "schema_file", "infer_keys", "rows", "key_start", "seed")
 def run(config: str | None, workspace: str, **given: Any) -> None:
     """Do all steps; what is done in the workspace with the same settings is not done again."""
     settings = _settings(config, given)
@@ -132,7 +139,7 @@ def train(config: str | None, workspace: str, **given: Any) -> None:
 
 
 @app.command()
-@options("rows", "seed")
+@options("rows", "key_start", "seed")
 def generate(config: str | None, workspace: str, **given: Any) -> None:
     """Write synthetic tables into the workspace."""
     settings = _settings(config, given)
@@ -238,16 +245,22 @@ def _settings(config: str | None, given: dict[str, Any]) -> Config:
     from synth_engine.config import Config, read_settings
 
     layer = {name: value for name, value in given.items() if value not in (None, ())}
-    if "rows" in layer:
-        layer["rows"] = _rows(layer["rows"])
+    faults = [
+        f"--{name.replace('_', '-')}: must be written TABLE=N. Found: {entry!r}"
+        for name in BY_TABLE
+        for entry in layer.get(name, ())
+        if "=" not in entry
+    ]
+    if faults:
+        raise ConfigurationError(faults)
+    for name in BY_TABLE:
+        if name in layer:
+            layer[name] = _by_table(layer[name])
     return Config.build(read_settings(config) if config else {}, layer)
 
 
-def _rows(written: tuple[str, ...]) -> dict[str, str]:
+def _by_table(written: tuple[str, ...]) -> dict[str, str]:
     """`TABLE=N` as settings; the numbers themselves are checked with all other settings."""
-    faults = [f"--rows: must be written TABLE=N. Found: {entry!r}" for entry in written if "=" not in entry]
-    if faults:
-        raise ConfigurationError(faults)
     return {table: number for table, _, number in (entry.rpartition("=") for entry in written)}
 
 

@@ -60,9 +60,13 @@ class Validation(_Section):
 
 
 class ColumnSettings(_Section):
-    """Overrides for one column."""
+    """Overrides for one column. `pattern` and `check_digit` are the format of its new values; `keep_values` gives the twin
+    the real ones."""
 
     kind: str | None = None
+    pattern: str | None = None
+    check_digit: Literal["luhn", "ean13", "isbn10", "mod97"] | None = None
+    keep_values: bool = False
 
 
 class Config(_Section):
@@ -77,6 +81,7 @@ class Config(_Section):
     infer_keys: bool = False
     tables: tuple[str, ...] | None = None
     rows: dict[str, int] = Field(default_factory=dict)
+    key_start: dict[str, int] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
     columns: dict[str, dict[str, ColumnSettings]] = Field(default_factory=dict)
     training: Training = Training()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NOT_HERE = {
     "rows": "pass rows to generate",
+    "key_start": "pass key_start to generate",
     "policy": "mend the tables before training; broken keys are reported with counts",
     "source": "pass the tables",
     "target": "write what generate returns",
@@ -90,9 +91,11 @@ def train(
     return SynthModel(learn(found, cast, config, listener), config)
 
 
-def generate(model: SynthModel, rows: Mapping[str, int] | None = None, *, seed: int = 0) -> dict[str, pa.Table]:
+def generate(
+    model: SynthModel, rows: Mapping[str, int] | None = None, *, seed: int = 0, key_start: Mapping[str, int] | None = None
+) -> dict[str, pa.Table]:
     """Synthetic tables by name, see `SynthModel.generate`."""
-    return model.generate(rows, seed=seed)
+    return model.generate(rows, seed=seed, key_start=key_start)
 
 
 class SynthModel:
@@ -106,15 +109,23 @@ class SynthModel:
         """The schema it was trained on."""
         return self._model.schema
 
-    def generate(self, rows: Mapping[str, int] | None = None, *, seed: int = 0, listener: Listener = ignore) -> dict[str, pa.Table]:
+    def generate(
+        self,
+        rows: Mapping[str, int] | None = None,
+        *,
+        seed: int = 0,
+        listener: Listener = ignore,
+        key_start: Mapping[str, int] | None = None,
+    ) -> dict[str, pa.Table]:
         """Synthetic tables by name, as Arrow tables in the source's types.
 
         `rows` asks for numbers of rows by table; tables not named keep the source's number, scaled with their parents.
+        `key_start` has the keys of a table count from a number on.
         The same seed gives the same tables. Raises `Terminal` naming the key that makes a request infeasible.
         """
         from synth_engine.model.generation import Generation
 
-        made = Generation(self._model, rows or {}, seed, listener=listener).run()
+        made = Generation(self._model, rows or {}, seed, listener=listener, key_start=key_start).run()
         return {name: pa.Table.from_batches(list(made.batches(name, self._config.generation_batch_rows))) for name in self._model.tables}
 
     def save(self, uri: str) -> None:

@@ -171,7 +171,7 @@ def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> 
 @_alone
 def generate(config: Config, workspace: Workspace, listener: Listener = ignore) -> Manifest:
     """Write synthetic tables as Parquet, all of one schema: keys join by construction."""
-    step = _Step("generate", config, workspace, ("train",), {}, ("rows", "seed"))
+    step = _Step("generate", config, workspace, ("train",), {}, ("rows", "seed", "key_start"))
     if (done := step.current()) is not None:
         return done
     from synth_engine.model.artefacts import read_model
@@ -182,7 +182,7 @@ def generate(config: Config, workspace: Workspace, listener: Listener = ignore) 
     workspace.verify(trained)
     model = read_model(workspace)
     _same_fingerprint(model.schema, _schema(workspace))
-    generation = Generation(model, config.rows, config.seed, listener=listener).run()
+    generation = Generation(model, config.rows, config.seed, listener=listener, key_start=config.key_start).run()
     files: list[FileEntry] = []
     for name in model.tables:
         written, _ = write_table(

@@ -113,10 +113,18 @@ def test_faults_of_the_settings_are_told_all_at_once(synth: Synth, tmp_path: Pat
     assert "Traceback" not in outcome.err
 
 
-def test_rows_must_be_written_as_table_and_number(synth: Synth) -> None:
-    outcome = synth("generate", "--rows", "orders")
+def test_rows_and_first_keys_must_be_written_as_table_and_number(synth: Synth) -> None:
+    outcome = synth("generate", "--rows", "orders", "--key-start", "customers", "--key-start", "orders=5")
     assert outcome.code == 2
     assert "--rows: must be written TABLE=N. Found: 'orders'" in outcome.err
+    assert "--key-start: must be written TABLE=N. Found: 'customers'" in outcome.err
+
+
+def test_a_first_key_must_be_a_number_and_of_a_table_that_is_there(synth: Synth, shop: Path) -> None:
+    assert "key_start.orders: " in synth("generate", "--key-start", "orders=many").err
+    outcome = synth("run", "--source", str(shop), "--target", "twin", "--schema", "schema.yaml", "--key-start", "customers=5")
+    assert outcome.code == 2
+    assert "key_start.customers: there is no such table. Next step: did you mean 'customer'" in outcome.err
 
 
 @pytest.mark.parametrize("arguments", [("rnu",), ("run", "--sede", "1"), ("run", "--seed", "x"), ("run", "extra")])

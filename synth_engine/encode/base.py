@@ -15,10 +15,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from synth_engine.config import ColumnSettings
+
 Tokens = NDArray[np.int32]
 """Shape (rows, slots)."""
 
 Floats = NDArray[np.float64]
+
+
+AS_FOUND = ColumnSettings()
+"""Nothing is wanted of a column: its format is found in its values."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,20 @@ class EncodingSettings:
     bins: int = 64
 
 
+ROOM = "its type must have room for new values beside the real ones"
+REMEDY = "widen the column in the source, ask for fewer rows, leave the table out, or let the column be a category"
+
+
 class Encoder(ABC):
-    """One column, both directions. `slots` are the vocabulary sizes of its tokens, in the order they are drawn."""
+    """One column, both directions. `slots` are the vocabulary sizes of its tokens, in the order they are drawn.
+
+    `room` and `remedy` are what is told where there is a `lack`.
+    """
 
     tag: ClassVar[str]
     slots: list[int]
+    room: str = ROOM
+    remedy: str = REMEDY
 
     @abstractmethod
     def encode(self, column: pa.Array) -> Tokens:

@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_engine.encode.base import Floats
+from synth_engine.encode.base import REMEDY, ROOM, Floats
 from synth_engine.encode.bloom import BloomFilter
 from synth_engine.errors import Terminal
 from synth_engine.randomness import generator, stream, uniforms
+from synth_engine.schema.check_digits import body, complete, endings, find_rule, holds
+from synth_engine.schema.patterns import Language, read_pattern
 
 MOST_PATTERNS = 24
 LONGEST_PATTERN = 48
+COUNTED_OUT = 50_000
+"""Strings of a given pattern that are looked at one by one for real ones among them."""
 END = "\x03"
 CLASSES = {"A": string.ascii_uppercase, "a": string.ascii_lowercase, "9": string.digits}
 ANY_CLASS = "".join(CLASSES.values())
@@ -59,6 +63,26 @@ class Pattern:
         return out
 
 
+@dataclass
+class GivenPattern(Pattern):
+    """A format given as a regular expression, which nothing may change. `ends` are the check characters that are put behind
+    its strings, and that the expression spells, too."""
+
+    source: str = ""
+    ends: str = ""
+
+    def __post_init__(self) -> None:
+        whole = read_pattern(self.source)
+        self.language: Language = whole.before(self.ends) if self.ends else whole
+
+    @property
+    def capacity(self) -> int:
+        return self.language.capacity
+
+    def nth(self, indices: Sequence[int]) -> list[str]:
+        return [self.language.nth(number) for number in indices]
+
+
 @dataclass(frozen=True)
 class Permuted:
     """The strings of a pattern in an order of its own."""
@@ -69,9 +93,10 @@ class Permuted:
 
     @classmethod
     def of(cls, pattern: Pattern, seed: int) -> Permuted:
-        rng = generator(seed)
-        factor = _coprime(int(rng.integers(1, 1 << 62)) % pattern.capacity, pattern.capacity)
-        return cls(pattern, factor, int(rng.integers(0, 1 << 62)) % pattern.capacity)
+        rng, capacity = generator(seed), pattern.capacity
+        enough = capacity.bit_length() // 8 + 8  # bytes: a pattern may spell more strings than 64 bits can number
+        factor, shift = (int.from_bytes(rng.bytes(enough), "big") % capacity for _ in range(2))
+        return cls(pattern, _coprime(factor, capacity), shift)
 
     def __getitem__(self, number: int) -> str:
         return self.pattern.nth([(self.factor * number + self.shift) % self.pattern.capacity])[0]
@@ -83,7 +108,9 @@ class StringModel:
 
     `lengths` are those of the shortest and the longest real string, `limit` is the longest that the type holds, None for any;
     `real` is the number of different real strings. A format that has too little room for new strings beside the real ones
-    gets longer, or takes more characters: `change` tells.
+    gets longer, or takes more characters: `change` tells. A format that was given stays as it is.
+
+    Strings that obey a `rule` of check digits are learned without these, and written with them.
     """
 
     def __init__(
@@ -94,14 +121,32 @@ class StringModel:
         lengths: tuple[int, int],
         limit: int | None,
         real: int,
+        rule: str | None = None,
     ) -> None:
         self.patterns, self.chain, self.known = patterns, chain, known
         self.shortest, self.longest = lengths
-        self.limit, self.real = limit, real
+        self.limit, self.real, self.rule = limit, real, rule
 
     @classmethod
-    def fit(cls, values: Sequence[str], entities: int, longest: int | None, salt: str) -> StringModel:
-        """Learn from non-null strings; what fewer than `entities` of them share is not kept."""
+    def fit(
+        cls, values: Sequence[str], entities: int, longest: int | None, salt: str, given: str | None = None, rule: str | None = None
+    ) -> StringModel:
+        """Learn from non-null strings; what fewer than `entities` of them share is not kept.
+
+        `given` is the format as a regular expression, `rule` that of the check digits; without one it is looked for.
+        """
+        rule = rule or find_rule(list(set(values)))
+        if rule is not None:
+            values = without_check_digits(values, rule)
+            longest = None if longest is None else max(longest - len(complete(rule, "")), 1)
+        model = cls._of_bodies(values, entities, longest, salt)
+        if given is not None:
+            model.chain, model.patterns = None, [GivenPattern([], 1.0, model.real, given, endings(rule) if rule else "")]
+        model.rule = rule
+        return model
+
+    @classmethod
+    def _of_bodies(cls, values: Sequence[str], entities: int, longest: int | None, salt: str) -> StringModel:
         most = max((len(v) for v in values), default=1)
         lengths = min((len(v) for v in values), default=1), min(longest or most, most)
         known, real = BloomFilter.of(values, len(values), salt), len(set(values))
@@ -125,25 +170,26 @@ class StringModel:
         """The format of a real value (the most frequent one for values of a rare format)."""
         if not self.patterns or len(value) > LONGEST_PATTERN:
             return 0
-        shape = pattern_of(value)
+        shape = pattern_of(value if self.rule is None else body(self.rule, value))
         return next((i for i, p in enumerate(self.patterns) if _matches(p, shape)), 0)
 
     def draw(self, choices: NDArray[np.int64], rows: NDArray[np.int64], total: int, seed: int) -> list[str]:
         """A string for each row. `rows` are row numbers below `total`; the same row gives the same string whatever
         the other rows of the call are. Strings of different rows differ as far as the formats have room."""
         if self.chain is not None:
-            return self._chained(rows, seed)
+            return self._completed(self._chained(rows, seed))
         out = np.empty(len(rows), dtype=object)
         for i in range(len(self.patterns)):
             mine = choices == i
             if mine.any():
                 out[mine] = self._patterned(self._order(i, total, seed, unique=False), rows[mine], total)
-        return out.tolist()
+        return self._completed(out.tolist())
 
     def draw_unique(self, choices: NDArray[np.int64], total: int, seed: int) -> list[str]:
-        """A string for each of `total` rows, no two alike. Raises `Terminal` where the type has no room for them."""
+        """A string for each choice, of which a table of `total` rows has no more, no two alike. Raises `Terminal` where the type
+        has no room for them."""
         if self.chain is not None:
-            return self._numbered(self._chained(np.arange(total), seed))
+            return self._completed(self._numbered(self._chained(np.arange(len(choices)), seed)))
         orders = [self._order(i, total, seed, unique=True) for i in range(len(self.patterns))]
         spares = [self._spares(order, total) for order in orders]
         out: dict[str, None] = {}
@@ -152,7 +198,10 @@ class StringModel:
             while text in out or text in self.known:
                 text = next(spares[choice])
             out[text] = None
-        return list(out)
+        return self._completed(list(out))
+
+    def _completed(self, texts: list[str]) -> list[str]:
+        return texts if self.rule is None else [complete(self.rule, text) for text in texts]
 
     def change(self, total: int, *, unique: bool) -> str | None:
         """What of the formats has to change for so many strings, in plain words; None if nothing."""
@@ -163,6 +212,9 @@ class StringModel:
 
     def lack(self, total: int, *, unique: bool) -> str | None:
         """Why the type cannot hold so many new strings, in plain words; None if it can."""
+        if given := self._given:
+            enough = self._free(given) >= (total if unique else 1)
+            return None if enough else f"{total} rows beside {self.real} real values in a pattern of {given.capacity} strings"
         if self.limit is None:
             return None
         if self.chain is not None:
@@ -171,18 +223,45 @@ class StringModel:
             holds = all(self._roomy(p, total, unique=unique).capacity >= self._taken(p, total, unique=unique) for p in self.patterns)
         return None if holds else f"{total} rows beside {self.real} real values in at most {self.limit} characters"
 
+    @property
+    def room(self) -> str:
+        """What must hold where there is a lack."""
+        return "its pattern must have room for new values beside the real ones" if self._given else ROOM
+
+    @property
+    def remedy(self) -> str:
+        """What can be done about a lack."""
+        return "let the pattern spell more strings, ask for fewer rows, or set keep_values to keep the real ones" if self._given else REMEDY
+
+    @property
+    def exact(self) -> bool:
+        """Whether strings obey a pattern that was given, or a rule of check digits."""
+        return self._given is not None or self.rule is not None
+
+    @property
+    def _given(self) -> GivenPattern | None:
+        return next((pattern for pattern in self.patterns if isinstance(pattern, GivenPattern)), None)
+
+    def _free(self, given: GivenPattern) -> int:
+        """How many strings of a given pattern are new; of many, that is an estimate on the safe side."""
+        if given.capacity > COUNTED_OUT:
+            return given.capacity - self._taken(given, 0, unique=False)
+        return sum(text not in self.known for text in given.nth(range(given.capacity)))
+
     def _order(self, number: int, total: int, seed: int, *, unique: bool) -> Permuted:
         return Permuted.of(self._roomy(self.patterns[number], total, unique=unique), stream(seed, "pattern", number))
 
     def _roomy(self, pattern: Pattern, total: int, *, unique: bool) -> Pattern:
         """The pattern with room for new strings in `total` rows, different ones if they have to be `unique`."""
+        if isinstance(pattern, GivenPattern):
+            return pattern
         own = self._taken(pattern, total, unique=unique)
         roomy = _with_room(pattern, own if unique else max(own, 4 * total + 64), self.longest)
         # in another format there may be real strings of all formats
         wanted = own if roomy.alphabets == pattern.alphabets else self._taken(pattern, total, unique=unique, real=self.real)
         if roomy.capacity >= wanted:
             return roomy
-        return _wider(roomy, self._taken(pattern, total, unique=unique, real=self.real), self.limit)
+        return _wider(roomy, self._taken(pattern, total, unique=unique, real=self.real), self.limit, lettered=self.rule is None)
 
     def _taken(self, pattern: Pattern, total: int, *, unique: bool, real: int | None = None) -> int:
         """How many strings a pattern must hold: the real ones, and the rows (with five standard deviations) if they differ."""
@@ -241,19 +320,27 @@ class StringModel:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "patterns": [[p.alphabets, p.share, p.real] for p in self.patterns],
+            "patterns": [[p.alphabets, p.share, p.real] for p in self.patterns if not isinstance(p, GivenPattern)],
+            "given": [[p.real, p.source, p.ends] for p in self.patterns if isinstance(p, GivenPattern)],
             "chain": self.chain.to_json() if self.chain else None,
             "known": self.known.to_json(),
             "lengths": [self.shortest, self.longest],
             "limit": self.limit,
             "real": self.real,
+            "rule": self.rule,
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> StringModel:
         chain = MarkovChain.from_json(raw["chain"]) if raw["chain"] else None
-        patterns, lengths = [Pattern(a, s, r) for a, s, r in raw["patterns"]], (raw["lengths"][0], raw["lengths"][1])
-        return cls(patterns, chain, BloomFilter.from_json(raw["known"]), lengths, raw["limit"], raw["real"])
+        patterns = [Pattern(*found) for found in raw["patterns"]] + [GivenPattern([], 1.0, *found) for found in raw["given"]]
+        lengths = (raw["lengths"][0], raw["lengths"][1])
+        return cls(patterns, chain, BloomFilter.from_json(raw["known"]), lengths, raw["limit"], raw["real"], raw["rule"])
+
+
+def without_check_digits(values: Sequence[str], rule: str) -> list[str]:
+    """The bodies of the values that obey the rule, or of all if none does."""
+    return [body(rule, value) for value in values if holds(rule, value)] or [body(rule, value) for value in values]
 
 
 def _pattern(shape: str, values: Sequence[str], entities: int, covered: int) -> Pattern:
@@ -287,14 +374,14 @@ def _with_room(pattern: Pattern, wanted: int, longest: int) -> Pattern:
     return Pattern(alphabets, pattern.share, pattern.real)
 
 
-def _wider(pattern: Pattern, wanted: int, limit: int | None) -> Pattern:
+def _wider(pattern: Pattern, wanted: int, limit: int | None, *, lettered: bool) -> Pattern:
     """The pattern, with positions added until it holds `wanted` strings; where the type has no place for more, with any
-    letter or digit in the last positions."""
+    letter or digit in the last positions, if it may be `lettered`."""
     alphabets = list(pattern.alphabets)
     while Pattern(alphabets, 1).capacity < wanted and (limit is None or len(alphabets) < limit):
         alphabets.append(string.digits)
     for i in reversed(range(len(alphabets))):
-        if Pattern(alphabets, 1).capacity >= wanted:
+        if not lettered or Pattern(alphabets, 1).capacity >= wanted:
             break
         alphabets[i] = ANY_CLASS
     return Pattern(alphabets, pattern.share, pattern.real)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Floats, Tokens
+from synth_engine.config import ColumnSettings
+from synth_engine.encode.base import AS_FOUND, Draw, Encoder, EncodingSettings, Floats, Tokens
 from synth_engine.encode.category import CategoryEncoder
 from synth_engine.encode.moment import MomentEncoder, unit_of
 from synth_engine.encode.number import NumberEncoder
 from synth_engine.encode.relative import Reference, RelativeEncoder
 from synth_engine.encode.text import TextEncoder, UuidEncoder
+from synth_engine.encode.uuids import UuidForm, are_uuids
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import Terminal
 from synth_engine.randomness import stream
@@ -79,12 +81,16 @@ class TableEncoder:
         entity: NDArray[np.int64],
         settings: EncodingSettings,
         seed: int,
+        wanted: Mapping[str, ColumnSettings] | None = None,
+        unique: Collection[str] = (),
     ) -> TableEncoder:
-        """Fit every column; `references` names the columns that are told as steps, and from what."""
+        """Fit every column; `references` names the columns that are told as steps, and from what, `wanted` those whose format
+        is given, `unique` those in which no value may repeat."""
         ordered = sorted(columns, key=lambda c: (c.name not in references, c.kind not in (Kind.DATE, Kind.TIMESTAMP)))
         encoded, at = [], 0
         for column in ordered:
-            encoder = _fit_column(column, data[column.name], references.get(column.name, ()), entity, settings, stream(seed, column.name))
+            fitted = (wanted or {}).get(column.name, AS_FOUND), column.name in unique, entity, settings, stream(seed, column.name)
+            encoder = _fit_column(column, data[column.name], references.get(column.name, ()), *fitted)
             width = len(encoder.slots) if encoder else 0
             encoded.append(EncodedColumn(column, list(range(at, at + width)), encoder, _has_nulls(column, data[column.name])))
             at += width
@@ -168,12 +174,16 @@ def _fit_column(
     column: Column,
     values: pa.Array,
     references: Sequence[tuple[Reference, Floats]],
+    wanted: ColumnSettings,
+    unique: bool,
     entity: NDArray[np.int64],
     settings: EncodingSettings,
     seed: int,
 ) -> Encoder | RelativeEncoder | None:
-    """The encoder that a column's kind and type ask for."""
+    """The encoder that a column's kind and type ask for, and a format that is given."""
     stored = base_type(column.data_type)
+    if wanted.pattern is not None or wanted.check_digit is not None:
+        return TextEncoder.fit(values, column.data_type, settings, seed, wanted, unique=unique)
     if column.kind in (Kind.JSON, Kind.BINARY, Kind.GEO, Kind.OTHER):
         return None
     if column.kind in (Kind.CATEGORY, Kind.BOOLEAN) or stored == "boolean":
@@ -195,6 +205,7 @@ def _fit_column(
         return MomentEncoder.fit(values, column.data_type, entity, settings)
     if stored in NUMBER_TYPES:
         return NumberEncoder.fit(values, column.data_type, entity, settings)
-    if stored == "uuid":
-        return UuidEncoder(column.data_type)
-    return TextEncoder.fit(values, column.data_type, settings, seed)
+    texts = values.drop_null().to_pylist()
+    if stored == "uuid" or (stored == "string" and are_uuids(texts)):
+        return UuidEncoder(column.data_type, UuidForm.of(texts, settings.extreme_entities))
+    return TextEncoder.fit(values, column.data_type, settings, seed, unique=unique)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Floats
 from synth_engine.encode.relative import RelativeEncoder
+from synth_engine.encode.text import TextEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import ConfigurationError, Terminal
 from synth_engine.model.generated import GeneratedTable
@@ -54,15 +55,45 @@ def row_counts(model: Model, requested: Mapping[str, int]) -> dict[str, int]:
     return counts
 
 
+def require_counting_keys(model: Model, key_start: Mapping[str, int]) -> None:
+    """Raise `ConfigurationError` with every table that is to start at a number and whose key does not count."""
+    unknown = [
+        f"key_start.{name}: there is no such table. Next step: name one of {', '.join(model.tables)}"
+        for name in key_start
+        if name not in model.tables
+    ]
+    others = [
+        f"key_start.{name}: only a key of whole numbers, or of strings that number the rows, can start at a number. Next step: remove it; "
+        "keys of other forms differ from those of another run if the seed does"
+        for name in key_start
+        if name in model.tables and not any(keys.counts for keys in model.tables[name].key_generators.values())
+    ]
+    unreadable = [
+        f"key_start.{name}: a key must start at an integer. Found: {start!r}"
+        for name, start in key_start.items()
+        if not isinstance(start, int | np.integer)
+    ]
+    if unknown or others or unreadable:
+        raise ConfigurationError([*unknown, *others, *unreadable])
+
+
 class Generation:
     """Draws all tables of a model. `run` does the structure and the rows; `batches` then writes a table out."""
 
     def __init__(
-        self, model: Model, rows: Mapping[str, int], seed: int, device: torch.device | None = None, listener: Listener = ignore
+        self,
+        model: Model,
+        rows: Mapping[str, int],
+        seed: int,
+        device: torch.device | None = None,
+        listener: Listener = ignore,
+        key_start: Mapping[str, int] | None = None,
     ) -> None:
         self.model, self.seed, self.listener = model, seed, listener
         self.device = device or torch.device("cpu")
         self.counts = row_counts(model, rows)
+        require_counting_keys(model, key_start or {})
+        self.key_start = {name: int(start) for name, start in (key_start or {}).items()}
         require_memory(model.schema, self.counts)
         self.tables: dict[str, GeneratedTable] = {}
         self.linking = Linking(model, self.tables, seed)
@@ -200,7 +231,11 @@ class Generation:
     ) -> None:
         """Change modelled columns of unique keys until nothing repeats; what keys have `given` stays."""
         for unique in uniques:
-            modelled = [c.column for c in table.encoder.columns if c.column.name in unique and c.column.name not in given]
+            modelled = [
+                c.column
+                for c in table.encoder.columns
+                if c.column.name in unique and c.column.name not in given and not (isinstance(c.encoder, TextEncoder) and c.encoder.exact)
+            ]
             columns = {c: given[c] if c in given else made.columns[c] for c in unique}
             make_unique(columns, unique, modelled, self.model.schema.tables[made.name], made.rows)
             for changed in modelled:
@@ -258,7 +293,7 @@ class Generation:
 
     def _generated_keys(self, table: TableModel, made: GeneratedTable) -> None:
         for column, keys in table.key_generators.items():
-            values = keys.generate(made.rows, stream(self.seed, "key", made.name, column))
+            values = keys.generate(made.rows, stream(self.seed, "key", made.name, column), self.key_start.get(made.name))
             if table.keys_follow is not None and made.rows:
                 order = np.argsort(np.nan_to_num(made.values[table.keys_follow], nan=np.inf), kind="stable")
                 place = np.empty(made.rows, dtype=np.int64)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
 from synth_engine.config import Config
-from synth_engine.encode.base import EncodingSettings
+from synth_engine.encode.base import AS_FOUND, EncodingSettings
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.written import with_written_moments
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
@@ -90,14 +91,18 @@ class _Learner:
         return self.model
 
     def _encode(self, name: str, one: PreparedTable) -> None:
-        encoder, self.tokens[name], self.learned[name] = encode_table(one, self.prepared, self.settings, self.seed)
+        wanted = self.config.columns.get(name, {})
+        encoder, self.tokens[name], self.learned[name] = encode_table(one, self.prepared, self.settings, self.seed, wanted)
         generators = {
-            c: KeyGenerator.fit(one.data[c], one.table.column(c).data_type, self.settings, stream(self.seed, "key", name, c))
+            c: KeyGenerator.fit(
+                one.data[c], one.table.column(c).data_type, self.settings, stream(self.seed, "key", name, c), wanted.get(c, AS_FOUND)
+            )
             for c in surrogate_columns(one.plan, one.table)
         }
         self.model.tables[name] = TableModel(
-            name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, _followed_column(one), one.ordinal
+            name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, None, one.ordinal
         )
+        self.model.tables[name].keys_follow = _followed_column(one, generators)
         for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):
             kept[name] = np.zeros(one.rows, dtype=np.bool_)
             kept[name][one.source_row] = marks
@@ -292,16 +297,15 @@ def _has_siblings(one: PreparedTable) -> bool:
     return one.sequence is not None and bool((one.sequence[1:] == one.sequence[:-1]).any())
 
 
-def _followed_column(one: PreparedTable) -> str | None:
-    """The moment along which a numeric primary key rises in the source, if there is one."""
-    if one.order_column is None or len(one.table.primary_key) != 1 or one.rows < 20:
-        return None
-    key = one.data[one.table.primary_key[0]]
-    if not pa.types.is_integer(key.type):
+def _followed_column(one: PreparedTable, generators: Mapping[str, KeyGenerator]) -> str | None:
+    """The moment along which a primary key rises in the source, if there is one."""
+    rising = [column for column, keys in generators.items() if keys.ascending]
+    if one.order_column is None or not rising or one.rows < 20:
         return None
     moment = one.moments[one.order_column]
     known = np.isfinite(moment)
-    ranks = [np.argsort(np.argsort(v[known])) for v in (np.asarray(key.to_numpy(zero_copy_only=False)), moment)]
+    in_order = pc.array_sort_indices(one.data[rising[0]].filter(pa.array(known))), np.argsort(moment[known])
+    ranks = [np.argsort(np.asarray(order)) for order in in_order]
     return one.order_column if known.sum() > 10 and np.corrcoef(ranks[0], ranks[1])[0, 1] > 0.9 else None
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synth_engine.codes import joint_codes
+from synth_engine.config import ColumnSettings
 from synth_engine.encode.base import EncodingSettings, Floats
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
@@ -404,13 +405,18 @@ def _spread(values: Floats) -> float:
 
 
 def encode_table(
-    one: PreparedTable, prepared: Mapping[str, PreparedTable], settings: EncodingSettings, seed: int
+    one: PreparedTable,
+    prepared: Mapping[str, PreparedTable],
+    settings: EncodingSettings,
+    seed: int,
+    wanted: Mapping[str, ColumnSettings],
 ) -> tuple[TableEncoder, NDArray[np.int32], NDArray[np.bool_]]:
-    """Fit the table's encoders and encode it: (encoder, tokens, which tokens to learn)."""
+    """Fit the table's encoders, with the formats that are `wanted`, and encode it: (encoder, tokens, which tokens to learn)."""
     references = one.reference_values(prepared)
     pairs = {name: list(zip(one.references[name], references[name], strict=True)) for name in one.references}
     columns, data = one.value_columns, {**one.data, **one.loose}
-    encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name))
+    unique = {key[0] for key in (one.table.primary_key, *one.table.unique) if len(key) == 1}
+    encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name), wanted, unique)
     tokens, learn = encoder.encode(data, references)
     return (
         encoder,

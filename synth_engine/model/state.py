@@ -1,4 +1,5 @@
-"""What a trained model is: for each table its encoders, key formats, degrees, link and row networks, and nothing of a real row."""
+"""What a trained model is: for each table its encoders, key formats, degrees, link and row networks, and nothing of a real row
+but key values that settings keep."""
 
 from __future__ import annotations
 
@@ -135,7 +136,10 @@ class Model:
 
     def protections(self) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what was protected in it."""
-        return {name: table.encoder.protections() for name, table in self.tables.items()}
+        return {
+            name: {**table.encoder.protections(), **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())}}
+            for name, table in self.tables.items()
+        }
 
     def changes(self, rows: Mapping[str, int]) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what of its format cannot be kept in so many rows, where anything cannot."""
@@ -143,13 +147,9 @@ class Model:
         return {name: {c: told for c, told in columns.items() if told} for name, columns in found.items() if any(columns.values())}
 
     def require_room(self, rows: Mapping[str, int]) -> None:
-        """Raise `ConfigurationError` with every column whose type cannot hold new values for so many rows."""
+        """Raise `ConfigurationError` with every column whose type or format cannot hold new values for so many rows."""
         faults = [
-            SynthError(
-                f"{name}.{column}: its type must have room for new values beside the real ones",
-                value=lack,
-                advice="widen the column in the source, ask for fewer rows, leave the table out, or let the column be a category",
-            )
+            SynthError(f"{name}.{column}: {writer.room}", value=lack, advice=writer.remedy)
             for name, table in self.tables.items()
             for column, writer in table.writers.items()
             if (lack := writer.lack(rows[name]))

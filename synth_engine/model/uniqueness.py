@@ -30,7 +30,7 @@ def make_unique(columns: dict[str, pa.Array], unique: Sequence[str], modelled: S
     if column is None:
         raise Terminal(
             f"Key {table.name}({', '.join(unique)}) must be unique",
-            value="its columns are categories with too few combinations for the rows asked for",
+            value="its columns are categories, or have a format, with too few combinations for the rows asked for",
             advice="ask for fewer rows, or give one of the columns the kind text, integer or timestamp",
         )
     others = [code for name, code in zip(unique, codes, strict=True) if name != column.name]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from synth_engine.encode.keys import KEPT
 from synth_engine.quality.fidelity import Fidelity
 from synth_engine.quality.histograms import Associations, Bin, Histogram, associations, degrees, distributions
 from synth_engine.quality.scores import DETECTION, SCORES
@@ -82,7 +83,7 @@ def render(report: ReportInput) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"percent": _percent, "seconds": _seconds, "grade": grade, "detection_grade": detection_grade}
-    environment.globals |= {"bars": bars, "tallest": tallest, "SCORES": SCORES, "DETECTION": DETECTION}
+    environment.globals |= {"bars": bars, "tallest": tallest, "SCORES": SCORES, "DETECTION": DETECTION, "KEPT": KEPT}
     environment.globals |= {"WIDTH": CHART_WIDTH, "HEIGHT": CHART_HEIGHT}
     tables = report.fidelity.tables
     return environment.get_template("report.html.j2").render(

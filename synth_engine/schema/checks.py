@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from synth_engine.config import Config
 from synth_engine.errors import ConfigurationError, nearest
+from synth_engine.schema.formats import format_faults, start_faults
 from synth_engine.schema.model import Kind, Schema, Table
 from synth_engine.schema.types import TYPES_OF_KIND, base_type
 
@@ -15,14 +16,16 @@ from synth_engine.schema.types import TYPES_OF_KIND, base_type
 def check_settings(schema: Schema, config: Config) -> Schema:
     """The schema of the tables that the settings select, with the kinds that they name.
 
-    Raises `ConfigurationError` with all faults: unknown tables and columns, negative row counts, unknown kinds, and
-    kinds that cannot be read from a column's type.
+    Raises `ConfigurationError` with all faults: unknown tables and columns, negative row counts, unknown kinds, kinds that
+    cannot be read from a column's type, and formats that no key can have.
     """
     faults = []
     if config.tables:
         faults += [_unknown("tables", f"table as {name!r}", name, schema.tables) for name in config.tables if name not in schema.tables]
         schema = schema if faults else schema.select(config.tables)
-    faults += [_unknown(f"rows.{name}", "table", name, schema.tables) for name in config.rows if name not in schema.tables]
+    for setting in ("rows", "key_start"):
+        named = getattr(config, setting)
+        faults += [_unknown(f"{setting}.{name}", "table", name, schema.tables) for name in named if name not in schema.tables]
     faults += [
         f"rows.{name}: a table cannot have {rows} rows. Next step: ask for 0 or more" for name, rows in config.rows.items() if rows < 0
     ]
@@ -40,6 +43,8 @@ def check_settings(schema: Schema, config: Config) -> Schema:
             elif settings.kind is not None:
                 changed = tuple(replace(c, kind=Kind(settings.kind)) if c.name == column else c for c in tables[name].columns)
                 tables[name] = replace(tables[name], columns=changed)
+    faults += format_faults(tables, config.columns)
+    faults += start_faults(tables, config.key_start)
     faults += _pointing_nowhere(tables) if not faults else []
     faults += _misfits(tables.values()) if not faults else []
     if faults:

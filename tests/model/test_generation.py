@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import builtins
 import pickle
+import re
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from synth_engine.config import Config
 from synth_engine.errors import ConfigurationError, CorruptArtefact, Terminal
 from synth_engine.model.artefacts import read_model, write_model
 from synth_engine.model.generation import Generation
@@ -281,3 +283,80 @@ def test_memory_that_runs_out_is_told_as_advice(model, monkeypatch):
     monkeypatch.setattr(Generation, "_table", run_out)
     with pytest.raises(Terminal, match=r"must fit in memory while they are generated\. Found: .* rows of .*ask for fewer rows"):
         Generation(model, {}, 0).run()
+
+
+def formatted(**columns: dict[str, object]) -> Model:
+    """Countries and what belongs to them, with formats that the settings give."""
+    country = Table("country", (Column("code", Kind.IDENTIFIER, "string(2)", False),), ("code",))
+    account = Table(
+        "account",
+        (
+            Column("id", Kind.IDENTIFIER, "int64", False),
+            Column("country", Kind.IDENTIFIER, "string(2)", False),
+            Column("number", Kind.TEXT, "string"),
+        ),
+        ("id",),
+        unique=(("number",),),
+        foreign_keys=(ForeignKey(("country",), "country", ("code",)),),
+    )
+    codes = ["AT", "BE", "DE", "FR", "IT", "PL"]
+    data = {
+        "country": pa.table({"code": codes}),
+        "account": pa.table(
+            {
+                "id": pa.array(range(1, 301), pa.int64()),
+                "country": [codes[i % 6] for i in range(300)],
+                "number": [f"{codes[i % 6]}/{i * 7:05d}" for i in range(300)],
+            }
+        ),
+    }
+    settings = {"training": {"size": "small", "max_epochs": 1, "device": "cpu"}, "columns": columns}
+    return learn(Schema.of([country, account]), data, Config.build(settings))
+
+
+def test_kept_values_are_the_real_ones_everywhere_and_the_model_says_so():
+    model = formatted(country={"code": {"keep_values": True}})
+    twin = generate(model)
+    assert sorted(column(twin, "country", "code")) == ["AT", "BE", "DE", "FR", "IT", "PL"]
+    assert set(column(twin, "account", "country")) == {"AT", "BE", "DE", "FR", "IT", "PL"}
+    assert model.protections()["country"]["code"] == ["values kept as they are, by settings"]
+    with pytest.raises(
+        ConfigurationError, match=r"country\.code: its values are kept, .* Found: 7 rows, 6 values .* ask for at most 6 rows"
+    ):
+        generate(model, {"country": 7})
+
+
+def test_a_given_pattern_is_kept_by_a_unique_column_and_refused_where_it_has_no_room(tmp_path):
+    model = formatted(account={"number": {"pattern": "[A-F][0-9]{3}"}})
+    write_model(model, Workspace(str(tmp_path)))
+    for known in (model, read_model(Workspace(str(tmp_path)))):
+        numbers = column(generate(known, {"account": 2000}), "account", "number")
+        assert all(re.fullmatch("[A-F][0-9]{3}", number) for number in numbers)
+        assert len(set(numbers)) == 2000
+    with pytest.raises(ConfigurationError, match=r"account\.number: its pattern must have room .* let the pattern spell more strings"):
+        generate(model, {"account": 7000})
+    with pytest.raises(ConfigurationError, match=r"account\.number: its pattern must have room"):
+        formatted(account={"number": {"pattern": "[A-F][0-9]"}})
+
+
+def test_two_runs_whose_keys_start_one_after_the_other_share_none():
+    model = formatted()
+    for seed, start in ((0, 1000), (1, 1300)):
+        made = Generation(model, {}, seed, key_start={"account": start}).run()
+        assert pa.Table.from_batches(made.batches("account", 100))["id"].to_pylist() == list(range(start, start + 300))
+
+
+def test_a_key_that_does_not_count_cannot_start_at_a_number():
+    with pytest.raises(ConfigurationError, match=r"key_start\.country: only a key of whole numbers") as raised:
+        Generation(formatted(), {}, 0, key_start={"country": 5, "nothing": 1, "account": 2.5})
+    assert len(raised.value.faults) == 3
+
+
+def test_a_part_of_a_key_that_has_a_pattern_keeps_it_and_is_refused_before_it_breaks_it():
+    columns = (Column("hall", Kind.CATEGORY, "string", False), Column("seat", Kind.TEXT, "string", False))
+    seats = {"hall": ["north", "south"] * 15, "seat": [f"{row}{i}" for row in "XYZ" for i in range(10)]}
+    settings = {"training": {"size": "small", "max_epochs": 1, "device": "cpu"}, "columns": {"seat": {"seat": {"pattern": "[A-C][0-9]"}}}}
+    model = learn(Schema.of([Table("seat", columns, ("hall", "seat"))]), {"seat": pa.table(seats)}, Config.build(settings))
+    assert all(re.fullmatch("[A-C][0-9]", seat) for seat in column(generate(model, {"seat": 30}), "seat", "seat"))
+    with pytest.raises(Terminal, match=r"seat\(hall, seat\) must be unique.*have a format"):
+        generate(model, {"seat": 100})

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from synth_engine.encode.keys import KEPT
 from synth_engine.privacy.attacks import closest_records
 from synth_engine.quality.columns import scored_columns
 from synth_engine.quality.fidelity import score
@@ -95,6 +96,12 @@ def test_the_page_says_where_each_key_comes_from(shop, report):
     assert "· key dbt test</p>" in page
     known = re.findall(r"<tr><td>orders</td><td[^>]*>([^<]*)</td><td>[^<]*</td><td>([^<]*)</td></tr>", page)
     assert {("primary key", "inferred"), ("foreign key", "dbt test")} <= set(known)
+
+
+def test_values_that_settings_keep_are_said_in_red(report):
+    page = render(replace(report, protections=[*report.protections, f"country.code: {KEPT}"]))
+    assert f'<li class="poor">country.code: {KEPT}</li>' in page
+    assert page.count('<li class="poor">') == 1
 
 
 def test_a_category_that_is_not_synthetic_is_not_on_the_page(shop):

@@ -102,3 +102,90 @@ def test_all_faults_are_told_at_once() -> None:
         columns={"purchase": {"prise": {}, "price": {"kind": "money"}}},
     )
     assert len(found) == 5
+
+
+FORMATS = Schema.of(
+    [
+        Table(
+            "book",
+            (
+                Column("isbn", Kind.IDENTIFIER, "string(13)", False),
+                Column("number", Kind.TEXT, "string", False),
+                Column("title", Kind.TEXT, "string"),
+                Column("card", Kind.IDENTIFIER, "int64"),
+            ),
+            primary_key=("isbn",),
+            unique=(("number",),),
+        ),
+        Table(
+            "copy",
+            (
+                Column("id", Kind.IDENTIFIER, "int16", False),
+                Column("book", Kind.IDENTIFIER, "string(13)"),
+                Column("day", Kind.DATE, "date"),
+            ),
+            primary_key=("id",),
+            foreign_keys=(ForeignKey(("book",), "book", ("isbn",)),),
+        ),
+        Table("year", (Column("since", Kind.DATE, "date", False),), primary_key=("since",)),
+    ]
+)
+
+
+def format_faults(columns: Any = None, **settings: Any) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        check_settings(FORMATS, Config.build({"columns": columns or {}, **settings}))
+    return caught.value.faults
+
+
+def test_formats_that_keys_can_have_are_taken() -> None:
+    columns = {
+        "book": {"isbn": {"pattern": "97[89][0-9]{10}", "check_digit": "ean13"}, "number": {"pattern": "N[0-9]{6}"}},
+        "copy": {"id": {"check_digit": "luhn"}},
+        "year": {"since": {"keep_values": True}},
+    }
+    assert check_settings(FORMATS, Config.build({"columns": columns, "key_start": {"copy": 5000, "book": 3}})) == FORMATS
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "settings", "told"),
+    [
+        ("book", "isbn", {"pattern": "A+"}, "pattern: '+' at character 2 is not supported. Found: 'A+'"),
+        ("book", "isbn", {"pattern": "[0-9]{14}"}, "pattern: its strings must fit type string(13). Found: 14 characters"),
+        ("book", "isbn", {"pattern": "[0-9]{12}X", "check_digit": "ean13"}, "pattern: its last character must be any of 0123456789"),
+        ("book", "isbn", {"pattern": "DE[0-9]{9}", "check_digit": "mod97"}, "pattern: the check digits of an IBAN"),
+        ("book", "title", {"pattern": "A"}, "pattern: only a column of a primary or unique key, or of kind identifier"),
+        ("book", "title", {"check_digit": "luhn"}, "check_digit: only a column of a primary or unique key, or of kind identifier"),
+        ("book", "number", {"pattern": "A", "kind": "category"}, "pattern: a column of kind category has no such format"),
+        ("book", "card", {"pattern": "[0-9]"}, "pattern: only strings have a pattern, and its type is int64"),
+        ("book", "card", {"check_digit": "luhn"}, "check_digit: of whole numbers only a primary key of one column has one"),
+        ("copy", "id", {"check_digit": "isbn10"}, "check_digit: rule isbn10 is for strings"),
+        ("copy", "book", {"pattern": "A"}, "pattern: the values of a foreign key are its parent's"),
+        ("year", "since", {"check_digit": "luhn"}, "check_digit: type date has none"),
+        ("book", "number", {"keep_values": True}, "keep_values: only the values of a primary key of one column can be kept"),
+        ("book", "isbn", {"keep_values": True, "pattern": "[0-9]{9}"}, "keep_values: values that are kept have the format they have"),
+    ],
+)
+def test_a_format_that_a_column_cannot_have_is_told_with_its_path(table: str, column: str, settings: Any, told: str) -> None:
+    (fault,) = format_faults({table: {column: settings}})
+    assert fault.startswith(f"columns.{table}.{column}.{told}")
+    assert "Next step: " in fault
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        ({"copies": 1}, "key_start.copies: there is no such table. Next step: did you mean 'copy'"),
+        ({"copy": 40_000}, "key_start.copy: it must fit type int16. Found: 40000"),
+        ({"year": 1}, "key_start.year: a key of type date does not count"),
+        ({"book": -1}, "key_start.book: a number in a string cannot be negative"),
+    ],
+)
+def test_a_number_that_keys_cannot_start_at_is_told(start: Any, told: str) -> None:
+    (fault,) = format_faults(key_start=start)
+    assert fault.startswith(told)
+
+
+def test_all_faults_of_formats_are_told_at_once() -> None:
+    columns = {"book": {"isbn": {"pattern": "x*"}, "title": {"check_digit": "luhn"}}, "copy": {"id": {"keep_values": True, "pattern": "y"}}}
+    assert len(format_faults(columns, key_start={"year": 1})) == 5
