@@ -28,8 +28,8 @@ Marks = NDArray[np.bool_]
 class Linking:
     """Links of the tables generated so far, `tables`; they are changed in place."""
 
-    def __init__(self, model: Model, tables: Mapping[str, GeneratedTable], seed: int) -> None:
-        self.model, self.tables, self.seed = model, tables, seed
+    def __init__(self, model: Model, tables: Mapping[str, GeneratedTable], seed: int, temperature: float = 1.0) -> None:
+        self.model, self.tables, self.seed, self.temperature = model, tables, seed, temperature
 
     # -- degrees and owner -----------------------------------------------------------------------------------------------
 
@@ -49,6 +49,7 @@ class Linking:
                 total,
                 stream(self.seed, "degrees", made.name, i),
                 key.key.label(made.name),
+                self.temperature,
             )
             made.degrees[i] = self._of_open_parents(made.name, plan, i, key, drawn)
 
@@ -266,6 +267,7 @@ class Linking:
                 total,
                 stream(self.seed, "degrees", made.name, i),
                 key.key.label(made.name),
+                self.temperature,
             )
             if key.key.parent == made.name and all(_refers(plan, i, c) == c for c in plan.settled[i]):
                 made.parents[i] = self._forest(made, plan, key, i)

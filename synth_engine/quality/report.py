@@ -22,7 +22,7 @@ CHART_WIDTH, CHART_HEIGHT = 320.0, 110.0
 @dataclass(frozen=True)
 class ReportInput:
     """Everything the page shows; aggregates only. `privacy` holds one dict of figures a table, `validation` the
-    outcome's dict or None if it did not run, `steps` seconds by step in order."""
+    outcome's dict or None if it did not run, `steps` seconds by step in order; `warnings` stand at the top in red."""
 
     schema: Schema
     fidelity: Fidelity
@@ -36,6 +36,7 @@ class ReportInput:
     seed: int
     validation: Mapping[str, Any] | None
     notes: Sequence[str]
+    warnings: Sequence[str]
 
 
 def build_report_input(
@@ -51,6 +52,7 @@ def build_report_input(
     versions: Mapping[str, str],
     seed: int,
     notes: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> ReportInput:
     """Compute the histograms and matrices from the tables; everything else is passed through."""
     matrices = {name: associations(schema, name, real[name], synthetic[name], seed=seed) for name in schema.tables}
@@ -67,6 +69,7 @@ def build_report_input(
         seed=seed,
         validation=validation,
         notes=notes,
+        warnings=warnings,
     )
 
 
