@@ -32,7 +32,8 @@ def assess(workspace: Workspace, schema: Schema, seed: int, listener: Listener =
     fidelity = score(schema, real, synthetic, seed=seed, listener=listener)
     privacy, advance = {}, Advance("report", "closest records", listener)
     rows = {name: len(frame) for name, frame in synthetic.items()}
-    for name, table in schema.tables.items():
+    kept = manifests["train"].facts["kept"]
+    for name, table in ((name, table) for name, table in schema.tables.items() if name not in kept):
         held_out, alike = _marks(workspace, name)
         columns = [c for c in table.columns if c.name not in table.key_columns and c.kind is not Kind.IDENTIFIER]
         trained, unseen = real[name][~held_out], real[name][held_out]
@@ -52,6 +53,7 @@ def assess(workspace: Workspace, schema: Schema, seed: int, listener: Listener =
             versions=manifests["generate"].versions,
             seed=manifests["generate"].seed,
             notes=_notes(schema, manifests),
+            warnings=_warnings(kept, manifests["train"].facts["structure"]),
         )
     )
     workspace.write_bytes(workspace.report, page.encode())
@@ -74,6 +76,17 @@ def _marks(workspace: Workspace, name: str) -> tuple[NDArray[np.bool_], NDArray[
 
 def _told(of_columns: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
     return [f"{table}.{column}: {what}" for table, columns in of_columns.items() for column, found in columns.items() for what in found]
+
+
+def _warnings(kept: Sequence[str], structure: str) -> list[str]:
+    """What of the twin is real, on purpose."""
+    found = [f"These tables are real, not synthetic, and not part of the privacy figures: {', '.join(kept)}."] if kept else []
+    if structure == "original":
+        found.append(
+            "Which row refers to which is as in the source. Who knows a part of its graph can find the same part here: give this twin "
+            "to trusted people only."
+        )
+    return found
 
 
 def _notes(schema: Schema, manifests: dict[str, Manifest]) -> list[str]:

@@ -36,6 +36,13 @@ class Privacy(_Section):
     extreme_value_entities: int = Field(default=5, ge=1)
 
 
+class Links(_Section):
+    """How unevenly children are spread over their parents: a `temperature` below 1 gives the parents of many children
+    more of them, above 1 fewer; 1 spreads them as in the source. The number of rows stays."""
+
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+
+
 class Policy(_Section):
     """What to do when the source breaks its own keys. `fail` stops with counts; `drop` leaves the rows out of the
     training data; `null` empties the orphaned key where it may be null, and leaves the row out where it may not."""
@@ -82,6 +89,9 @@ class Config(_Section):
     tables: tuple[str, ...] | None = None
     rows: dict[str, int] = Field(default_factory=dict)
     key_start: dict[str, int] = Field(default_factory=dict)
+    keep: tuple[str, ...] = ()
+    structure: Literal["sampled", "original"] = "sampled"
+    links: Links = Links()
     seed: int = Field(default=0, ge=0)
     columns: dict[str, dict[str, ColumnSettings]] = Field(default_factory=dict)
     training: Training = Training()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,6 +16,7 @@ from synth_engine.progress import Listener, ignore
 from synth_engine.schema import Column, Schema, Table
 from synth_engine.schema.checks import check_settings
 from synth_engine.schema.files import SchemaFile, apply_schema_file
+from synth_engine.schema.kept import with_kept_tables
 from synth_engine.schema.sources import read_schema_source
 from synth_engine.schema.types import arrow_schema, default_kind, from_arrow
 from synth_engine.workspace import Manifest, Workspace, versions
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 NOT_HERE = {
     "rows": "pass rows to generate",
     "key_start": "pass key_start to generate",
+    "links": "pass temperature to generate",
     "policy": "mend the tables before training; broken keys are reported with counts",
     "source": "pass the tables",
     "target": "write what generate returns",
@@ -72,34 +74,34 @@ def train(
         raise ConfigurationError(
             ["settings.infer_keys: a Schema is taken as it is. Next step: make it with infer_schema(..., infer_keys=True)"]
         )
-    found = schema if isinstance(schema, Schema) else _inferred(arrow, schema, config.infer_keys)
+    found = schema if isinstance(schema, Schema) else _inferred(arrow, schema, config.infer_keys, config.keep)
     missing = [
         f"tables.{name}: the schema has this table, the data does not. Next step: pass it" for name in found.tables if name not in arrow
     ]
-    missing += [
-        f"tables.{name}.{column}: the schema has this column, the data does not. Next step: pass it"
-        for name, table in found.tables.items()
-        if name in arrow
-        for column in table.column_names
-        if column not in arrow[name].column_names
-    ]
+    missing += _missing_columns(found, arrow, "tables")
     if missing:
         raise ConfigurationError(missing)
-    found = check_settings(found, config)
+    found = with_kept_tables(check_settings(found, config), config.keep)
     cast = {name: _cast(arrow[name], table) for name, table in found.tables.items()}
     _check_keys(found, cast, config)
     return SynthModel(learn(found, cast, config, listener), config)
 
 
 def generate(
-    model: SynthModel, rows: Mapping[str, int] | None = None, *, seed: int = 0, key_start: Mapping[str, int] | None = None
+    model: SynthModel,
+    rows: Mapping[str, int] | None = None,
+    *,
+    kept: Mapping[str, AnyTable] | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    key_start: Mapping[str, int] | None = None,
 ) -> dict[str, pa.Table]:
     """Synthetic tables by name, see `SynthModel.generate`."""
-    return model.generate(rows, seed=seed, key_start=key_start)
+    return model.generate(rows, kept=kept, temperature=temperature, seed=seed, key_start=key_start)
 
 
 class SynthModel:
-    """A trained model. It holds statistics and weights, no row."""
+    """A trained model. It holds statistics and weights, no row; with `structure: original` also which row referred to which."""
 
     def __init__(self, model: Model, config: Config) -> None:
         self._model, self._config = model, config
@@ -113,20 +115,34 @@ class SynthModel:
         self,
         rows: Mapping[str, int] | None = None,
         *,
+        kept: Mapping[str, AnyTable] | None = None,
+        temperature: float = 1.0,
         seed: int = 0,
         listener: Listener = ignore,
         key_start: Mapping[str, int] | None = None,
     ) -> dict[str, pa.Table]:
         """Synthetic tables by name, as Arrow tables in the source's types.
 
-        `rows` asks for numbers of rows by table; tables not named keep the source's number, scaled with their parents.
-        `key_start` has the keys of a table count from a number on.
-        The same seed gives the same tables. Raises `Terminal` naming the key that makes a request infeasible.
+        `rows` asks for numbers of rows by table; tables not named keep the source's number, scaled with their parents. A model
+        that was trained to keep tables holds no row of them: pass them again as `kept`. A `temperature` below 1 spreads children
+        less evenly over their parents, above 1 more evenly. `key_start` has the keys of a table count from a number on. The same
+        seed gives the same tables. Raises `Terminal` naming the key that makes a request infeasible.
         """
         from synth_engine.model.generation import Generation
 
-        made = Generation(self._model, rows or {}, seed, listener=listener, key_start=key_start).run()
+        links = Config.build({"links": {"temperature": temperature}}).links
+        real = self._kept(_as_arrow(kept or {}, "kept"))
+        made = Generation(
+            self._model, rows or {}, seed, listener=listener, key_start=key_start, kept=real, temperature=links.temperature
+        ).run()
         return {name: pa.Table.from_batches(list(made.batches(name, self._config.generation_batch_rows))) for name in self._model.tables}
+
+    def _kept(self, tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+        """The tables as training saw them; what is wrong with their number is left to generation."""
+        known = {name: data for name, data in tables.items() if name in self._model.kept}
+        if missing := _missing_columns(self.schema, known, "kept"):
+            raise ConfigurationError(missing)
+        return {name: _cast(data, self.schema.tables[name]) if name in known else data for name, data in tables.items()}
 
     def save(self, uri: str) -> None:
         """Write the model to a folder or object store, every file with its sha256."""
@@ -139,7 +155,7 @@ class SynthModel:
         workspace.finish(
             Manifest(
                 "train",
-                self._config.digest({}, "training", "privacy", "seed"),
+                self._config.digest({}, "training", "privacy", "keep", "structure", "seed"),
                 self.schema.fingerprint(),
                 self._config.seed,
                 {},
@@ -160,12 +176,22 @@ class SynthModel:
         return cls(read_model(workspace), Config.build({"seed": manifest.seed}))
 
 
-def _as_arrow(tables: Mapping[str, AnyTable]) -> dict[str, pa.Table]:
+def _missing_columns(schema: Schema, tables: Mapping[str, pa.Table], argument: str) -> list[str]:
+    return [
+        f"{argument}.{name}.{column}: the schema has this column, the data does not. Next step: pass it"
+        for name, table in schema.tables.items()
+        if name in tables
+        for column in table.column_names
+        if column not in tables[name].column_names
+    ]
+
+
+def _as_arrow(tables: Mapping[str, AnyTable], argument: str = "tables") -> dict[str, pa.Table]:
     """What was passed as tables. Raises `ConfigurationError` with all that are none."""
     if not isinstance(tables, Mapping):
-        raise ConfigurationError([f"tables: must be given by name. Found: {type(tables).__name__}. Next step: pass {{name: table, …}}"])
+        raise ConfigurationError([f"{argument}: must be given by name. Found: {type(tables).__name__}. Next step: pass {{name: table, …}}"])
     faults = [
-        f"tables.{name}: must be a pandas DataFrame or an Arrow table. Found: {type(table).__name__}. Next step: convert it"
+        f"{argument}.{name}: must be a pandas DataFrame or an Arrow table. Found: {type(table).__name__}. Next step: convert it"
         for name, table in tables.items()
         if not (isinstance(table, pa.Table) or _is_frame(table))
     ]
@@ -182,7 +208,7 @@ def _is_frame(table: object) -> bool:
     return pandas is not None and isinstance(table, pandas.DataFrame)
 
 
-def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None, with_keys: bool) -> Schema:
+def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None, with_keys: bool, kept: Collection[str] = ()) -> Schema:
     from synth_engine.statistics import refine_schema
 
     found = []
@@ -197,7 +223,7 @@ def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None, wi
         written = read_schema_source(schema_file, schema)
         schema = apply_schema_file(schema, written)
     refined, _ = refine_schema(
-        schema, lambda table: _cast(tables[table.name], table).to_batches(), written.written_kinds, with_keys=with_keys
+        schema, lambda table: _cast(tables[table.name], table).to_batches(), written.written_kinds, with_keys=with_keys, kept=kept
     )
     return refined
 

@@ -22,6 +22,7 @@ from synth_engine.progress import Advance, Listener, Progress, ignore, per_secon
 from synth_engine.schema import Schema
 from synth_engine.schema.checks import check_settings, require_memory
 from synth_engine.schema.files import SchemaFile, apply_schema_file
+from synth_engine.schema.kept import with_kept_tables
 from synth_engine.schema.sources import read_schema_source
 from synth_engine.workspace import FileEntry, Manifest, Workspace, versions
 
@@ -91,7 +92,8 @@ def reflect(config: Config, workspace: Workspace, source: Warehouse) -> Manifest
     schema = check_settings(schema, config)
     kinds = written.written_kinds | {(t, c) for t, found in config.columns.items() for c, s in found.items() if s.kind}
     with source.snapshot(config.source_schema) as snapshot:
-        schema, inferred = refine_schema(schema, snapshot.read, kinds, with_keys=config.infer_keys)
+        schema, inferred = refine_schema(schema, snapshot.read, kinds, with_keys=config.infer_keys, kept=config.keep)
+    schema = with_kept_tables(schema, config.keep)
     before = workspace.manifest("reflect")
     if before is not None and before.fingerprint != schema.fingerprint() and workspace.manifest("extract") is not None:
         raise SchemaMismatch(
@@ -151,7 +153,8 @@ def extract(config: Config, workspace: Workspace, source: Warehouse, listener: L
 @_alone
 def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> Manifest:
     """Learn the snapshot."""
-    step = _Step("train", config, workspace, ("reflect", "extract"), {}, ("training", "privacy", "seed"))
+    fields = ("training", "privacy", "keep", "structure", "seed")
+    step = _Step("train", config, workspace, ("reflect", "extract"), {}, fields)
     if (done := step.current()) is not None:
         return done
     from synth_engine.model.artefacts import write_model
@@ -165,24 +168,37 @@ def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> 
     workspace.clear(workspace.model)
     write_model(model, workspace)
     facts = {"tables": model.facts(), "protected": model.protections(), "reproducible": not model.cut_short}
+    facts |= {"kept": list(model.kept), "structure": model.structure}
     return step.finish(workspace.describe_folder(workspace.model), facts)
 
 
 @_alone
 def generate(config: Config, workspace: Workspace, listener: Listener = ignore) -> Manifest:
-    """Write synthetic tables as Parquet, all of one schema: keys join by construction."""
-    step = _Step("generate", config, workspace, ("train",), {}, ("rows", "seed", "key_start"))
+    """Write synthetic tables as Parquet, all of one schema: keys join by construction. Tables to keep come from the snapshot."""
+    step = _Step("generate", config, workspace, ("train",), {}, ("rows", "keep", "structure", "links", "seed", "key_start"))
     if (done := step.current()) is not None:
         return done
     from synth_engine.model.artefacts import read_model
     from synth_engine.model.generation import Generation
-    from synth_engine.snapshot import write_table
+    from synth_engine.snapshot import read_table, write_table
 
     trained = workspace.require("train")
     workspace.verify(trained)
     model = read_model(workspace)
     _same_fingerprint(model.schema, _schema(workspace))
-    generation = Generation(model, config.rows, config.seed, listener=listener, key_start=config.key_start).run()
+    _same_purpose(trained, config)
+    if model.kept:
+        workspace.verify(workspace.require("extract"))
+    kept = {name: read_table(workspace, workspace.snapshot(name), model.schema.tables[name]) for name in model.kept}
+    generation = Generation(
+        model,
+        config.rows,
+        config.seed,
+        listener=listener,
+        key_start=config.key_start,
+        kept=kept,
+        temperature=config.links.temperature,
+    ).run()
     files: list[FileEntry] = []
     for name in model.tables:
         written, _ = write_table(
@@ -225,7 +241,8 @@ def validate(config: Config, workspace: Workspace, target: Warehouse) -> Manifes
     from synth_engine.quality.validation import validate_staged
 
     schema, staging = _schema(workspace), workspace.require("load").facts["staging"]
-    known = Profile.from_dict(workspace.read_json(workspace.profile)).showing_only(workspace.read_json(workspace.categories))
+    allowed, kept = workspace.read_json(workspace.categories), workspace.require("train").facts["kept"]
+    known = Profile.from_dict(workspace.read_json(workspace.profile)).showing_only(allowed).without(kept)
     rows = workspace.require("generate").facts["rows"]
     workspace.clear(workspace.validation)
     # Great Expectations writes to local disks only; a workspace may be a bucket
@@ -333,6 +350,21 @@ def _same_fingerprint(trained: Schema, present: Schema) -> None:
         raise SchemaMismatch(
             "A model serves the schema it was trained on", value="the workspace's schema has another fingerprint", advice="run train again"
         )
+
+
+def _same_purpose(trained: Manifest, config: Config) -> None:
+    """What is kept real, and whose graph the twin has, is settled in training: other settings now must not be passed over."""
+    settings: dict[str, tuple[Any, Any]] = {
+        "keep": (sorted(config.keep), sorted(trained.facts["kept"])),
+        "structure": (config.structure, trained.facts["structure"]),
+    }
+    faults = [
+        f"{name}: must be as it was when the model was trained. Found: {now}, not {then}. Next step: set it so, or run train again"
+        for name, (now, then) in settings.items()
+        if now != then
+    ]
+    if faults:
+        raise ConfigurationError(faults)
 
 
 def _table_files(workspace: Workspace, folder: str) -> list[FileEntry]:

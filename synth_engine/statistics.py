@@ -17,11 +17,17 @@ SAMPLED_ROWS = 200_000
 
 
 def refine_schema(
-    schema: Schema, read: Callable[[Table], Iterable[pa.RecordBatch]], written_kinds: Collection[tuple[str, str]], *, with_keys: bool
+    schema: Schema,
+    read: Callable[[Table], Iterable[pa.RecordBatch]],
+    written_kinds: Collection[tuple[str, str]],
+    *,
+    with_keys: bool,
+    kept: Collection[str] = (),
 ) -> tuple[Schema, tuple[InferredKey, ...]]:
     """The schema with its kinds decided by the first rows of each table, and, if wanted, with keys that these give away.
 
-    Also returns every key that was thought of, taken or not. `written_kinds` are the `(table, column)` whose kind a person decided.
+    Also returns every key that was thought of, taken or not. `written_kinds` are the `(table, column)` whose kind a person decided;
+    the tables `kept` are to be delivered as they are.
     """
     statistics, samples = {}, {}
     for name, table in schema.tables.items():
@@ -30,7 +36,7 @@ def refine_schema(
         if with_keys:
             samples[name] = Sample.of(table, rows, whole)
     inferred = infer_keys(schema, samples, written_kinds) if with_keys else ()
-    return refine_kinds(apply_inferred(schema, inferred), statistics, written_kinds), inferred
+    return refine_kinds(apply_inferred(schema, inferred), statistics, written_kinds, kept), inferred
 
 
 def first_rows(table: Table, batches: Iterable[pa.RecordBatch]) -> tuple[pa.Table, bool]:

@@ -116,6 +116,10 @@ class Workspace:
         return f"real/model/held-out/{_safe(table)}.parquet"
 
     @staticmethod
+    def skeleton(table: str) -> str:
+        return f"real/model/links/{_safe(table)}.parquet"
+
+    @staticmethod
     def part(folder: str, index: int) -> str:
         return f"{folder}/part-{index:05d}.parquet"
 

@@ -66,6 +66,17 @@ def test_credentials_are_in_neither_the_text_of_a_config_nor_its_faults() -> Non
     assert "canary" not in str(raised.value)
 
 
+@pytest.mark.parametrize("temperature", [0, -1, float("inf"), float("nan")])
+def test_a_temperature_is_a_number_above_zero(temperature: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"^links\.temperature: "):
+        Config.build({"links": {"temperature": temperature}})
+
+
+def test_a_structure_is_sampled_or_original() -> None:
+    with pytest.raises(ConfigurationError, match="structure: Input should be 'sampled' or 'original'"):
+        Config.build({"structure": "copied"})
+
+
 def test_a_digest_changes_with_the_settings_it_covers_and_no_others() -> None:
     before, after = Config.build({"seed": 1}), Config.build({"seed": 2})
     assert before.digest({}, "seed") != after.digest({}, "seed")

@@ -127,6 +127,44 @@ def test_a_schema_can_be_passed_instead_of_a_file(schema_file: Path) -> None:
     assert list(model.generate()) == ["customer"]
 
 
+def test_a_kept_table_is_passed_again_and_comes_back_as_it_is(schema_file: Path, tmp_path: Path) -> None:
+    model = train(frames(), schema_file, settings={**SETTINGS, "keep": ["customer"]})
+    model.save(str(tmp_path / "model"))
+    loaded = SynthModel.load(str(tmp_path / "model"))
+    twin = loaded.generate(kept={"customer": frames()["customer"]})
+    assert twin["customer"].to_pandas()["email"].tolist() == frames()["customer"]["email"].tolist()
+    assert set(twin["purchase"]["customer"].to_pylist()) <= set(frames()["customer"]["id"])
+    assert twin == generate(model, kept={"customer": frames()["customer"]})
+    for path in (tmp_path / "model").rglob("*.*"):
+        assert CANARY_EMAIL.encode() not in path.read_bytes(), path
+
+
+def test_what_is_wrong_with_the_tables_to_keep_is_told(schema_file: Path) -> None:
+    model = train(frames(), schema_file, settings={**SETTINGS, "keep": ["customer"]})
+    with pytest.raises(ConfigurationError, match=r"kept\.customer: this table is delivered as it is.* Next step: pass it"):
+        model.generate()
+    with pytest.raises(ConfigurationError, match=r"kept\.customer\.town: the schema has this column, the data does not"):
+        model.generate(kept={"customer": frames()["customer"].drop(columns="town")})
+    with pytest.raises(ConfigurationError, match=r"kept\.customer: it must be as it was when the model was trained"):
+        model.generate(kept={"customer": frames()["customer"].assign(town="Ulm")})
+    with pytest.raises(ConfigurationError, match=r"kept\.purchase: the model was not trained to keep such a table"):
+        model.generate(kept=frames())
+    with pytest.raises(ConfigurationError, match=r"kept: must be given by name\. Found: list"):
+        model.generate(kept=[frames()["customer"]])  # type: ignore[arg-type]
+
+
+def test_a_temperature_is_passed_to_generate(model: SynthModel, schema_file: Path) -> None:
+    def busiest(temperature: float) -> int:
+        return int(model.generate(temperature=temperature)["purchase"].to_pandas()["customer"].value_counts().max())
+
+    assert busiest(0.3) > busiest(1) > busiest(5)
+    assert generate(model, temperature=0.3) == model.generate(temperature=0.3)
+    with pytest.raises(ConfigurationError, match=r"links\.temperature: Input should be greater than 0"):
+        model.generate(temperature=0)
+    with pytest.raises(ConfigurationError, match=r"settings\.links: it has no meaning here\. Next step: pass temperature to generate"):
+        train(frames(), schema_file, settings={**SETTINGS, "links": {"temperature": 2}})
+
+
 # -- saving and loading ------------------------------------------------------------------------------------------------
 
 

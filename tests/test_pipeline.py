@@ -286,6 +286,83 @@ def test_no_rows_of_a_table_can_be_asked_for(place: Place) -> None:
     assert facts["rows"] == {"customer": CUSTOMERS, "purchase": 0}
 
 
+# -- the structure of keys ----------------------------------------------------------------------------------------------
+
+
+def test_a_kept_table_is_published_as_it_is_and_the_report_says_so_in_red(tmp_path: Path) -> None:
+    place = Place(tmp_path, extra=["ALTER TABLE shop.customer ADD COLUMN badge blob", "UPDATE shop.customer SET badge = 'ab'::blob"])
+    manifests = place.run(keep=["customer"], privacy={"rare_category_entities": 40, "extreme_value_entities": 40})
+    assert query(place.file, "SELECT * FROM twin.customer EXCEPT SELECT * FROM shop.customer") == []
+    assert twin(place)["customer"] == query(place.file, "SELECT * FROM shop.customer ORDER BY ALL")
+    assert query(place.file, "SELECT count(*) FROM twin.purchase JOIN twin.customer ON customer = customer.id") == [(ORDERS,)]
+    assert set(manifests["report"].facts["privacy"]) == {"purchase"}
+    page = place.workspace.read_bytes(place.workspace.report).decode()
+    assert '<p class="poor" role="alert"><strong>These tables are real, not synthetic' in page
+    assert "privacy figures: customer." in page
+    assert manifests["train"].facts["kept"] == ["customer"]
+    assert "customer" not in manifests["train"].facts["protected"]
+    before = place.manifests()
+    place.run(keep=["customer"], privacy={"rare_category_entities": 40, "extreme_value_entities": 40})
+    assert place.manifests() == before
+
+
+def test_real_rows_of_a_kept_table_are_those_of_the_extract(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.extract(keep=["customer"])
+    pipeline.train(config(keep=["customer"]), place.workspace)
+    (part,) = place.workspace.parts(place.workspace.snapshot("customer"))
+    place.workspace.write_bytes(part, b"other rows")
+    with pytest.raises(CorruptArtefact, match="snapshot/customer/part-00000.parquet has another sha256"):
+        pipeline.generate(config(keep=["customer"]), place.workspace)
+
+
+def test_what_is_kept_and_whose_graph_it_is_are_settled_in_training(place: Place) -> None:
+    pipeline.generate(config(), place.workspace)
+    with pytest.raises(ConfigurationError) as caught:
+        pipeline.generate(config(keep=["customer"], structure="original"), place.workspace)
+    assert caught.value.faults == (
+        "keep: must be as it was when the model was trained. Found: ['customer'], not []. Next step: set it so, or run train again",
+        "structure: must be as it was when the model was trained. Found: original, not sampled. Next step: set it so, or run train again",
+    )
+
+
+def test_a_table_that_cannot_be_kept_is_told_before_any_work(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with pytest.raises(ConfigurationError, match="keep: purchase cannot be kept while customer is synthesised: purchase.customer->"):
+        place.run(keep=["purchase"])
+    assert place.manifests() == {}
+
+
+def test_the_source_s_graph_can_be_published_and_the_report_warns_of_it(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.run(structure="original")
+
+    def graph(rows: list[tuple[Any, ...]]) -> list[tuple[int, int, int, int]]:
+        """For each customer: purchases, those without a payer, those paid by himself, those that he paid for anybody."""
+        found = {c: [0, 0, 0, 0] for _, customer, payer, *_ in rows for c in (customer, payer) if c is not None}
+        for _, customer, payer, *_ in rows:
+            found[customer][0] += 1
+            found[customer][1] += payer is None
+            found[customer][2] += payer == customer
+            if payer is not None:
+                found[payer][3] += 1
+        return sorted(map(tuple, found.values()))
+
+    assert graph(twin(place)["purchase"]) == graph(small_shop.purchases())
+    assert "give this twin to trusted people only" in place.workspace.read_bytes(place.workspace.report).decode()
+    assert any("/links/" in entry.path for entry in place.workspace.require("train").files)
+
+
+def test_another_temperature_generates_again_and_trains_not(place: Place) -> None:
+    pipeline.train(config(), place.workspace)
+    pipeline.generate(config(), place.workspace)
+    before = place.manifests()
+    pipeline.train(config(links={"temperature": 0.5}), place.workspace)
+    pipeline.generate(config(links={"temperature": 0.5}), place.workspace)
+    assert {step for step, manifest in place.manifests().items() if manifest != before[step]} == {"generate"}
+    assert place.workspace.require("generate").facts["rows"] == {"customer": CUSTOMERS, "purchase": ORDERS}
+
+
 # -- done and not done -------------------------------------------------------------------------------------------------
 
 

@@ -18,11 +18,12 @@ from synth_engine.errors import CorruptArtefact
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.ordinals import Ordinal
+from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
 from synth_engine.workspace import Workspace
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write_model(model: Model, workspace: Workspace) -> None:
@@ -41,9 +42,20 @@ def write_model(model: Model, workspace: Workspace) -> None:
         held_out = pa.table({"held_out": model.held_out[name], "alike": model.alike[name]})
         with workspace.open(workspace.held_out(name), "wb") as out:
             pq.write_table(held_out, out)
+        if name in model.skeletons:
+            with workspace.open(workspace.skeleton(name), "wb") as out:
+                pq.write_table(model.skeletons[name].to_arrow(), out)
         tables.append(_table_to_json(table, {p: n.shape.to_json() if n else None for p, n in networks.items()}))
     workspace.write_json(workspace.categories, {name: table.encoder.categories() for name, table in model.tables.items()})
-    content = {"format": FORMAT, "seed": model.seed, "cut_short": model.cut_short, "schema": model.schema.to_dict(), "tables": tables}
+    content = {
+        "format": FORMAT,
+        "seed": model.seed,
+        "cut_short": model.cut_short,
+        "kept": model.kept,
+        "structure": model.structure,
+        "schema": model.schema.to_dict(),
+        "tables": tables,
+    }
     workspace.write_bytes(f"{workspace.model}/model.json", json.dumps(content).encode())
 
 
@@ -54,7 +66,9 @@ def read_model(workspace: Workspace) -> Model:
         raise CorruptArtefact(
             "A model must be of the format this release reads", value=f"format {raw['format']}, not {FORMAT}", advice="train again"
         )
-    model = Model(Schema.from_dict(raw["schema"]), {}, raw["seed"], cut_short=raw["cut_short"])
+    model = Model(
+        Schema.from_dict(raw["schema"]), {}, raw["seed"], cut_short=raw["cut_short"], kept=raw["kept"], structure=raw["structure"]
+    )
     for number, table in enumerate(raw["tables"]):
         prefix = f"{workspace.model}/{number:03d}"
         model.tables[table["name"]] = _table_from_json(table, prefix, workspace)
@@ -62,6 +76,9 @@ def read_model(workspace: Workspace) -> Model:
             marks = pq.read_table(stream)
         model.held_out[table["name"]] = np.asarray(marks["held_out"].to_numpy(), dtype=np.bool_)
         model.alike[table["name"]] = np.asarray(marks["alike"].to_numpy(), dtype=np.bool_)
+        if workspace.exists(workspace.skeleton(table["name"])):
+            with workspace.open(workspace.skeleton(table["name"])) as stream:
+                model.skeletons[table["name"]] = Skeleton.from_arrow(pq.read_table(stream), table["rows"])
     return model
 
 

@@ -65,8 +65,17 @@ class DegreeModel:
         """Share of the parents that have children."""
         return float(self.counts[self.values > 0].sum() / max(self.parents, 1))
 
-    def draw(self, features: NDArray[np.int32], code: NDArray[np.int32] | None, total: int, seed: int, label: str) -> NDArray[np.int64]:
-        """A degree for each parent; they sum to `total`. Raises `Terminal` naming the key `label` if they cannot."""
+    def draw(
+        self,
+        features: NDArray[np.int32],
+        code: NDArray[np.int32] | None,
+        total: int,
+        seed: int,
+        label: str,
+        temperature: float = 1.0,
+    ) -> NDArray[np.int64]:
+        """A degree for each parent; they sum to `total`. Below 1 a `temperature` makes them less even than the source's,
+        above 1 more so. Raises `Terminal` naming the key `label` if there are no such degrees."""
         parents = len(features)
         if self.unique and total > parents:
             raise Terminal(
@@ -80,7 +89,8 @@ class DegreeModel:
                 value=f"{total} rows but no parent",
                 advice="ask for at least one row of the parent table",
             )
-        wanted = adjusted(self._quantiles(parents), total, 1 if self.unique else None)
+        wanted = self._quantiles(parents)
+        wanted = adjusted(wanted, total, 1) if self.unique else adjusted(tempered(wanted, total, temperature), total, None)
         rng = generator(seed, "degrees", label)
         order = np.argsort(self._likely(features, code, rng), kind="stable")
         degrees = np.zeros(parents, dtype=np.int64)
@@ -129,6 +139,18 @@ class DegreeModel:
         return cls(lower, loaded, values, counts, raw["unique"], np.array(raw["by_code"]))
 
 
+def tempered(degrees: NDArray[np.int64], total: int, temperature: float) -> NDArray[np.int64]:
+    """The sorted degrees made less even by a temperature below 1, more even by one above, with sum `total`; at 1 they stay.
+
+    Above 1 the childless get a share, too. The share of a parent at the higher of two temperatures, relative to that at the
+    lower, falls with his degree: so the Gini coefficient can only fall, up to rounding.
+    """
+    if temperature == 1.0 or not degrees.any():
+        return degrees
+    shifted = degrees + max(1 - 1 / temperature, 0.0)
+    return _apportioned((shifted / shifted.max()) ** (1 / temperature), total)
+
+
 def adjusted(degrees: NDArray[np.int64], total: int, most: int | None) -> NDArray[np.int64]:
     """The sorted degrees changed as little as possible so that they sum to `total` and none exceeds `most`."""
     have = int(degrees.sum())
@@ -139,8 +161,13 @@ def adjusted(degrees: NDArray[np.int64], total: int, most: int | None) -> NDArra
         out += total // max(len(degrees), 1)
         out[len(out) - total % max(len(degrees), 1) :] += 1
         return out
-    # scale, rounding the running total: exact in sum, and nobody moves by more than one from his share
-    running = np.floor(np.cumsum(degrees * (total / have)) + 0.5).astype(np.int64)
+    return _apportioned(degrees, total)
+
+
+def _apportioned(shares: NDArray[np.int64] | Floats, total: int) -> NDArray[np.int64]:
+    """The sorted shares scaled to whole numbers, rounding the running total: exact in sum, and nobody moves by more than one
+    from his share."""
+    running = np.floor(np.cumsum(shares * (total / shares.sum())) + 0.5).astype(np.int64)
     running[-1] = total
     return np.sort(np.diff(np.r_[0, running]))
 

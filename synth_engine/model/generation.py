@@ -17,6 +17,7 @@ from synth_engine.encode.text import TextEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import ConfigurationError, Terminal
 from synth_engine.model.generated import GeneratedTable
+from synth_engine.model.kept import as_delivered, check_kept, kept_rows, prepare_kept
 from synth_engine.model.keyplan import plan_keys
 from synth_engine.model.learning import owner_context
 from synth_engine.model.linking import Linking
@@ -26,14 +27,14 @@ from synth_engine.model.state import Model, TableModel, context_tokens
 from synth_engine.model.uniqueness import make_unique
 from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.randomness import generator, stream, uniforms
-from synth_engine.schema.checks import require_memory
+from synth_engine.schema.checks import links_that_are_given, require_memory, rows_that_are_given
 from synth_engine.schema.types import arrow_schema, to_arrow
 
 
 def row_counts(model: Model, requested: Mapping[str, int]) -> dict[str, int]:
     """Rows of every table: as requested, else the source's number scaled as its owner (or its parents) are.
 
-    Raises `ConfigurationError` for unknown tables, all at once.
+    Raises `ConfigurationError` for unknown tables and for those whose rows cannot be chosen, all at once.
     """
     unknown = [
         f"rows.{name}: there is no such table. Next step: name one of {', '.join(model.tables)}"
@@ -45,10 +46,14 @@ def row_counts(model: Model, requested: Mapping[str, int]) -> dict[str, int]:
         for name, rows in requested.items()
         if not isinstance(rows, int | np.integer) or rows < 0
     ]
+    unknown += rows_that_are_given(requested, model.kept, model.structure)
     if unknown:
         raise ConfigurationError(unknown)
     counts: dict[str, int] = {}
     for name, table in model.tables.items():
+        if name in model.skeletons:
+            counts[name] = table.rows
+            continue
         deciding = [table.owner] if table.owner is not None else table.live_keys
         ratios = [counts[p] / model.tables[p].rows for i in deciding if model.tables[p := table.keys[i].key.parent].rows]
         counts[name] = requested.get(name, round(table.rows * float(np.mean(ratios)) if ratios else table.rows))
@@ -78,7 +83,11 @@ def require_counting_keys(model: Model, key_start: Mapping[str, int]) -> None:
 
 
 class Generation:
-    """Draws all tables of a model. `run` does the structure and the rows; `batches` then writes a table out."""
+    """Draws all tables of a model. `run` does the structure and the rows; `batches` then writes a table out.
+
+    `kept` are the real rows of the tables that are to be delivered as they are; `temperature` says how unevenly children are
+    spread (see `config.Links`).
+    """
 
     def __init__(
         self,
@@ -87,7 +96,10 @@ class Generation:
         seed: int,
         device: torch.device | None = None,
         listener: Listener = ignore,
+        *,
         key_start: Mapping[str, int] | None = None,
+        kept: Mapping[str, pa.Table] | None = None,
+        temperature: float = 1.0,
     ) -> None:
         self.model, self.seed, self.listener = model, seed, listener
         self.device = device or torch.device("cpu")
@@ -95,18 +107,27 @@ class Generation:
         require_counting_keys(model, key_start or {})
         self.key_start = {name: int(start) for name, start in (key_start or {}).items()}
         require_memory(model.schema, self.counts)
+        if faults := links_that_are_given(temperature, model.structure):
+            raise ConfigurationError(faults)
+        check_kept(model, kept or {})
+        self.delivered = as_delivered(model.schema, kept or {})
+        self.prepared = prepare_kept(model, self.delivered) if self.delivered else {}
         self.tables: dict[str, GeneratedTable] = {}
-        self.linking = Linking(model, self.tables, seed)
+        self.linking = Linking(model, self.tables, seed, temperature)
 
     def run(self) -> Generation:
         """Generate all tables in memory as tokens. Raises `ConfigurationError` if a column's type cannot hold so many rows."""
         self.model.require_room(self.counts)
         try:
             for name in self.model.tables:
-                self._table(name)
+                if name in self.model.kept:
+                    self._keep(name)
+                else:
+                    self._table(name)
             self.linking.assign_deferred()
             for name, table in self.model.tables.items():
-                self._make_unique_at_last(table, self.tables[name])
+                if name not in self.model.kept:
+                    self._make_unique_at_last(table, self.tables[name])
         except MemoryError:
             raise Terminal(
                 "All tables must fit in memory while they are generated",
@@ -117,22 +138,38 @@ class Generation:
 
     # -- one table ---------------------------------------------------------------------------------------------------
 
+    def _keep(self, name: str) -> None:
+        made = kept_rows(self.model, name, self.prepared)
+        self.tables[name] = made
+        made.context = self._context(self.model.tables[name], made)
+
     def _table(self, name: str) -> None:
         table, rows = self.model.tables[name], self.counts[name]
         made = GeneratedTable(
             name, rows, np.zeros((rows, 0), np.int32), np.zeros((rows, 0), np.int32), [np.full(rows, -1, np.int64) for _ in table.keys]
         )
         self.tables[name] = made
+        starts, lengths = self._linked(table, made)
+        made.context = self._context(table, made)
+        self._rows(table, made, starts, lengths)
+        self._materialise(table, made)
+
+    def _linked(self, table: TableModel, made: GeneratedTable) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+        """Link the rows, as the source's are or by drawing; returns the sequences' first rows and lengths."""
+        if made.name in self.model.skeletons:
+            made.parents = self.model.skeletons[made.name].parents
+            return (None, None) if table.owner is None else self.model.skeletons[made.name].sequences(table.owner)
         self.linking.draw_degrees(table, made)
         starts, lengths = self.linking.lay_out(table, made)
         self.linking.assign_references(table, made, self._wished(table, made, starts, lengths))
         if starts is not None and lengths is not None:
             self.linking.in_time(table, made, np.repeat(starts, lengths))
         self.linking.part_duplicates(table, made)
+        return starts, lengths
+
+    def _context(self, table: TableModel, made: GeneratedTable) -> NDArray[np.int32]:
         parents = {i: made.parents[i] for i in table.live_keys}
-        made.context = context_tokens(self.model, name, parents, self._tokens(), self._contexts(), rows)
-        self._rows(table, made, starts, lengths)
-        self._materialise(table, made)
+        return context_tokens(self.model, made.name, parents, self._tokens(), self._contexts(), made.rows)
 
     def _wished(
         self, table: TableModel, made: GeneratedTable, starts: NDArray[np.int64] | None, lengths: NDArray[np.int64] | None
@@ -177,7 +214,10 @@ class Generation:
         return replace(request, starts=None, lengths=None)
 
     def _dealt(self, table: TableModel, made: GeneratedTable) -> NDArray[np.int32] | None:
-        """A reference table's hidden tokens in random order, evenly thinned or repeated to the rows asked for."""
+        """The hidden tokens that rows have because of their place in the source's graph; else a reference table's in random
+        order, evenly thinned or repeated to the rows asked for."""
+        if made.name in self.model.skeletons:
+            return self.model.skeletons[made.name].hidden
         if table.hidden_rows is None or not len(table.hidden_rows):
             return None
         real = table.hidden_rows[np.lexsort(table.hidden_rows.T[::-1])]
@@ -289,13 +329,18 @@ class Generation:
                 complete = np.all([given[c].is_valid().to_numpy(zero_copy_only=False) for c in key.key.columns], axis=0) & (at < 0)
                 chosen = columns[-1].name
                 given[chosen] = pc.if_else(pa.array(complete), pa.scalar(None, given[chosen].type), given[chosen])
+        present = self.model.skeletons[made.name].present if made.name in self.model.skeletons else {}
+        for name, rows in ((name, rows) for name, rows in present.items() if name in given):
+            given[name] = pc.if_else(pa.array(rows), _filled(given[name], False), pa.scalar(None, given[name].type))
         return given
 
     def _generated_keys(self, table: TableModel, made: GeneratedTable) -> None:
         for column, keys in table.key_generators.items():
             values = keys.generate(made.rows, stream(self.seed, "key", made.name, column), self.key_start.get(made.name))
+            order = self._order(made)
             if table.keys_follow is not None and made.rows:
                 order = np.argsort(np.nan_to_num(made.values[table.keys_follow], nan=np.inf), kind="stable")
+            if order is not None:
                 place = np.empty(made.rows, dtype=np.int64)
                 place[order] = np.arange(made.rows)
                 values = values.take(pa.array(place))
@@ -318,14 +363,26 @@ class Generation:
         """The table in batches, columns in schema order; the batches' size does not change a value."""
         table, made, schema = self.model.tables[name], self.tables[name], self.model.schema.tables[name]
         arrow = arrow_schema(schema)
+        if name in self.delivered:
+            yield from self.delivered[name].combine_chunks().to_batches(max_chunksize=batch_rows) or [pa.RecordBatch.from_pylist([], arrow)]
+            return
         foreign = self._given_by_keys(table, made, deferred=True)
+        order = self._order(made)
         for start in range(0, max(made.rows, 1), batch_rows):
             rows = np.arange(start, min(start + batch_rows, made.rows))
+            rows = rows if order is None else order[rows]
             columns = []
             for c in schema.columns:
                 whole = foreign.get(c.name, made.columns.get(c.name))
-                columns.append(self._decode(table, made, c.name, rows) if whole is None else whole.slice(start, len(rows)))
+                columns.append(self._decode(table, made, c.name, rows) if whole is None else whole.take(pa.array(rows)))
             yield pa.RecordBatch.from_arrays(columns, schema=arrow)
+
+    def _order(self, made: GeneratedTable) -> NDArray[np.int64] | None:
+        """The order in which the rows are numbered and written; None where it is the one they were drawn in. Rows that stand for
+        the source's must not be told by their place."""
+        if made.name not in self.model.skeletons:
+            return None
+        return generator(self.seed, "order", made.name).permutation(made.rows)
 
     def _tokens(self) -> dict[str, NDArray[np.int32]]:
         return {name: made.tokens for name, made in self.tables.items()}

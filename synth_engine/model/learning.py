@@ -17,9 +17,11 @@ from synth_engine.encode.base import AS_FOUND, EncodingSettings
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.written import with_written_moments
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
+from synth_engine.model.kept import as_delivered, digest
 from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.preparation import PreparedTable, depths_of, encode_table, prepare
+from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
 from synth_engine.model.state import KeyModel, Model, TableModel, context_tokens
 from synth_engine.model.summaries import Summary, summarise, summarise_jointly
 from synth_engine.model.training import Examples, Schedule, train
@@ -59,6 +61,8 @@ def learn(schema: Schema, tables: Mapping[str, pa.Table], config: Config, listen
 
 class _Learner:
     def __init__(self, schema: Schema, tables: Mapping[str, pa.Table], config: Config, listener: Listener) -> None:
+        kept = {name: tables[name] for name in schema.tables if name in config.keep}
+        tables = {**tables, **as_delivered(schema, kept)}
         self.schema = with_written_moments(schema, lambda name, columns: tables[name].select(columns).to_batches())
         self.config, self.listener = config, listener
         self.size = SIZES[config.training.size]
@@ -68,7 +72,10 @@ class _Learner:
         self.seed = config.seed
         listener(Progress("train", None, 0, len(schema.tables), "tables prepared"))
         self.prepared = prepare(self.schema, tables, self.seed)
-        self.model = Model(schema, {}, self.seed)
+        if config.structure == "original":
+            refuse_ambiguous_columns(self.prepared)
+        digests = {name: digest(data) for name, data in kept.items()}
+        self.model = Model(schema, {}, self.seed, kept=digests, structure=config.structure)
         self.tokens: dict[str, NDArray[np.int32]] = {}
         self.learned: dict[str, NDArray[np.bool_]] = {}
         self.contexts: dict[str, NDArray[np.int32]] = {}
@@ -82,10 +89,11 @@ class _Learner:
         for name, one in self.prepared.items():
             self._contextualise(name, one)
         for name, one in self.prepared.items():
-            self._degrees(name, one)
-        weights = {name: one.rows * max(self.tokens[name].shape[1], 1) for name, one in self.prepared.items()}
-        for name, one in self.prepared.items():
-            self._networks(name, one, weights)
+            if name not in self.model.skeletons:
+                self._degrees(name, one)
+        weights = {name: self.prepared[name].rows * max(self.tokens[name].shape[1], 1) for name in self.model.written}
+        for name in self.model.written:
+            self._networks(name, self.prepared[name], weights)
             weights[name] = 0
         self.model.cut_short = any(t.cut_short for table in self.model.tables.values() for t in table.trainings.values())
         return self.model
@@ -98,6 +106,7 @@ class _Learner:
                 one.data[c], one.table.column(c).data_type, self.settings, stream(self.seed, "key", name, c), wanted.get(c, AS_FOUND)
             )
             for c in surrogate_columns(one.plan, one.table)
+            if name not in self.model.kept
         }
         self.model.tables[name] = TableModel(
             name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, None, one.ordinal
@@ -132,6 +141,9 @@ class _Learner:
                 hidden = [joint[:, None], *hidden]
             if summaries and not self.prepared[name].plan.live and np.count_nonzero(hidden[0][:, 0]) <= REFERENCE_TABLE:
                 self.model.tables[name].hidden_rows = np.concatenate(hidden, axis=1)
+            if name in self.model.kept or self.model.structure == "original":
+                at_least = np.zeros((self.prepared[name].rows, 0), np.int32)
+                self.model.skeletons[name] = Skeleton.of(self.prepared[name], np.concatenate([at_least, *hidden], axis=1))
             self.tokens[name] = np.concatenate([*hidden, self.tokens[name]], axis=1)
             known = np.ones((len(self.learned[name]), sum(h.shape[1] for h in hidden)), dtype=np.bool_)
             self.learned[name] = np.concatenate([known, self.learned[name]], axis=1)
@@ -162,7 +174,7 @@ class _Learner:
         table = self.model.tables[name]
         deadline = self._deadline(weights[name] / max(sum(weights.values()), 1))
         sequence = one.sequence if table.sequential else None
-        if table.reference_keys and one.rows:
+        if table.reference_keys and one.rows and name not in self.model.skeletons:
             tokens = link_tokens(self.model, name, {i: one.parents[i] for i in table.reference_keys}, self.tokens)
             shape = self._shape(
                 link_sizes(self.model, name),

@@ -28,8 +28,8 @@ Marks = NDArray[np.bool_]
 class Linking:
     """Links of the tables generated so far, `tables`; they are changed in place."""
 
-    def __init__(self, model: Model, tables: Mapping[str, GeneratedTable], seed: int) -> None:
-        self.model, self.tables, self.seed = model, tables, seed
+    def __init__(self, model: Model, tables: Mapping[str, GeneratedTable], seed: int, temperature: float = 1.0) -> None:
+        self.model, self.tables, self.seed, self.temperature = model, tables, seed, temperature
 
     # -- degrees and owner -----------------------------------------------------------------------------------------------
 
@@ -49,6 +49,7 @@ class Linking:
                 total,
                 stream(self.seed, "degrees", made.name, i),
                 key.key.label(made.name),
+                self.temperature,
             )
             drawn = self._of_open_parents(made.name, plan, i, key, drawn)
             most = self._most(made.name, plan, i)
@@ -327,8 +328,10 @@ class Linking:
             (table, self.tables[name], i)
             for name, table in self.model.tables.items()
             for i in self._plan(name).order
-            if table.keys[i].deferred
+            if table.keys[i].deferred and name not in self.model.skeletons
         ]
+        for name in self.model.skeletons:  # their links are all there
+            self._keep_referred(self.tables[name], [])
         while waiting:
             ready = [
                 at
@@ -362,6 +365,7 @@ class Linking:
             total,
             stream(self.seed, "degrees", made.name, i),
             key.key.label(made.name),
+            self.temperature,
         )
         if key.key.parent == made.name and all(_refers(plan, i, c) == c for c in plan.settled[i]):
             made.parents[i] = self._forest(made, plan, key, i)

@@ -18,6 +18,7 @@ from synth_engine.errors import ConfigurationError, SynthError
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
+from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.training import TrainingResult
 from synth_engine.schema import ForeignKey, Schema
 
@@ -82,7 +83,11 @@ class TableModel:
 @dataclass
 class Model:
     """A trained model of a whole schema. `held_out` marks the source rows of each table that were not learned from,
-    `alike` as many that were, chosen in the same way."""
+    `alike` as many that were, chosen in the same way.
+
+    `kept` are the tables that are delivered as they are, each with the digest of its rows. `structure` says whether links are
+    drawn (`sampled`) or the source's (`original`); of tables whose links are, `skeletons` holds them.
+    """
 
     schema: Schema
     tables: dict[str, TableModel]
@@ -90,6 +95,14 @@ class Model:
     held_out: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     alike: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     cut_short: bool = False
+    kept: dict[str, str] = field(default_factory=dict)
+    structure: str = "sampled"
+    skeletons: dict[str, Skeleton] = field(default_factory=dict)
+
+    @property
+    def written(self) -> dict[str, TableModel]:
+        """The tables whose rows the model writes."""
+        return {name: table for name, table in self.tables.items() if name not in self.kept}
 
     def summaries_of(self, table: str) -> list[tuple[str, int, tuple[int, int]]]:
         """(child, key number, vocabulary sizes) of every summary that rows of `table` carry, in slot order."""
@@ -138,19 +151,19 @@ class Model:
         """Table -> column -> what was protected in it."""
         return {
             name: {**table.encoder.protections(), **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())}}
-            for name, table in self.tables.items()
+            for name, table in self.written.items()
         }
 
     def changes(self, rows: Mapping[str, int]) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what of its format cannot be kept in so many rows, where anything cannot."""
-        found = {name: {c: e.changes(rows[name]) for c, e in table.writers.items()} for name, table in self.tables.items()}
+        found = {name: {c: e.changes(rows[name]) for c, e in table.writers.items()} for name, table in self.written.items()}
         return {name: {c: told for c, told in columns.items() if told} for name, columns in found.items() if any(columns.values())}
 
     def require_room(self, rows: Mapping[str, int]) -> None:
         """Raise `ConfigurationError` with every column whose type or format cannot hold new values for so many rows."""
         faults = [
             SynthError(f"{name}.{column}: {writer.room}", value=lack, advice=writer.remedy)
-            for name, table in self.tables.items()
+            for name, table in self.written.items()
             for column, writer in table.writers.items()
             if (lack := writer.lack(rows[name]))
         ]

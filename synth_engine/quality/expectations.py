@@ -77,9 +77,13 @@ def suites(
         rows, columns = expected_rows[name], [c for c in table.columns if c.name in sound[name]]
         keys = [k for k in table.foreign_keys if set(k.columns) <= sound[name] and set(k.parent_columns) <= sound[k.parent]]
         known = profile.columns[name]
-        categories = [c for c in columns if known[c.name].cells == "categories"]
+        categories = [c for c in columns if c.name in known and known[c.name].cells == "categories"]
         written = written_categories(engine, staging, table, categories)
-        profiles = {c.name: known[c.name].naming_only(written.get(c.name, frozenset())) for c in columns if c.kind in MODELLED_KINDS}
+        profiles = {
+            c.name: known[c.name].naming_only(written.get(c.name, frozenset()))
+            for c in columns
+            if c.kind in MODELLED_KINDS and c.name in known
+        }
         typed = [c for c in table.columns if c.name in staged[name] and accepted_types(c)]
         found.append(
             Suite(name, "rows", rows_query(engine, staging, table), tuple(_row_expectations(table, sound[name], profiles, rows, settings)))

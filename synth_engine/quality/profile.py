@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import calendar
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -108,7 +108,7 @@ class ColumnProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """Rows and column profiles by table."""
+    """Rows and column profiles by table; of a table that is delivered as it is, no profile is of use."""
 
     rows: dict[str, int]
     columns: dict[str, dict[str, ColumnProfile]]
@@ -126,6 +126,10 @@ class Profile:
                 for table, columns in self.columns.items()
             },
         )
+
+    def without(self, tables: Collection[str]) -> Profile:
+        """The same with nothing said about the values in these tables."""
+        return Profile(self.rows, {name: {} if name in tables else columns for name, columns in self.columns.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, the inverse of `from_dict`."""

@@ -23,7 +23,7 @@ CHART_WIDTH, CHART_HEIGHT = 320.0, 110.0
 @dataclass(frozen=True)
 class ReportInput:
     """Everything the page shows; aggregates only. `privacy` holds one dict of figures a table, `validation` the
-    outcome's dict or None if it did not run, `steps` seconds by step in order."""
+    outcome's dict or None if it did not run, `steps` seconds by step in order; `warnings` stand at the top in red."""
 
     schema: Schema
     fidelity: Fidelity
@@ -37,6 +37,7 @@ class ReportInput:
     seed: int
     validation: Mapping[str, Any] | None
     notes: Sequence[str]
+    warnings: Sequence[str]
 
 
 def build_report_input(
@@ -52,6 +53,7 @@ def build_report_input(
     versions: Mapping[str, str],
     seed: int,
     notes: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> ReportInput:
     """Compute the histograms and matrices from the tables; everything else is passed through."""
     matrices = {name: associations(schema, name, real[name], synthetic[name], seed=seed) for name in schema.tables}
@@ -68,6 +70,7 @@ def build_report_input(
         seed=seed,
         validation=validation,
         notes=notes,
+        warnings=warnings,
     )
 
 

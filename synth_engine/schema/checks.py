@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from synth_engine.config import Config
 from synth_engine.errors import ConfigurationError, nearest
 from synth_engine.schema.formats import format_faults, start_faults
+from synth_engine.schema.kept import kept_faults
 from synth_engine.schema.model import Kind, Schema, Table
 from synth_engine.schema.types import TYPES_OF_KIND, base_type
 
@@ -16,8 +17,8 @@ from synth_engine.schema.types import TYPES_OF_KIND, base_type
 def check_settings(schema: Schema, config: Config) -> Schema:
     """The schema of the tables that the settings select, with the kinds that they name.
 
-    Raises `ConfigurationError` with all faults: unknown tables and columns, negative row counts, unknown kinds, kinds that
-    cannot be read from a column's type, and formats that no key can have.
+    Raises `ConfigurationError` with all faults: unknown tables and columns, row counts that are negative or not to be chosen,
+    tables that cannot be kept, unknown kinds, kinds that cannot be read from a column's type, and formats that no key can have.
     """
     faults = []
     if config.tables:
@@ -29,6 +30,10 @@ def check_settings(schema: Schema, config: Config) -> Schema:
     faults += [
         f"rows.{name}: a table cannot have {rows} rows. Next step: ask for 0 or more" for name, rows in config.rows.items() if rows < 0
     ]
+    faults += [_unknown("keep", f"table as {name!r}", name, schema.tables) for name in config.keep if name not in schema.tables]
+    faults += rows_that_are_given(config.rows, config.keep, config.structure)
+    faults += links_that_are_given(config.links.temperature, config.structure)
+    faults += kept_faults(schema, config.keep) if not _pointing_nowhere(schema.tables) else []
     tables = dict(schema.tables)
     for name, columns in config.columns.items():
         if name not in tables:
@@ -50,6 +55,31 @@ def check_settings(schema: Schema, config: Config) -> Schema:
     if faults:
         raise ConfigurationError(faults)
     return Schema(tables)
+
+
+def rows_that_are_given(rows: Mapping[str, int], kept: Collection[str], structure: str) -> list[str]:
+    """Faults of row counts asked for where they cannot be chosen: of kept tables, and wherever the graph is the source's."""
+    if structure == "original":
+        return [
+            f"rows.{name}: with structure: original every table has the source's rows. Found: {count}. "
+            "Next step: remove it, or set structure: sampled"
+            for name, count in rows.items()
+        ]
+    return [
+        f"rows.{name}: the table is kept, so its rows are the source's. Found: {rows[name]}. Next step: remove it, or do not keep {name}"
+        for name in kept
+        if name in rows
+    ]
+
+
+def links_that_are_given(temperature: float, structure: str) -> list[str]:
+    """Faults of settings of links where the graph is the source's."""
+    if structure == "sampled" or temperature == 1:
+        return []
+    return [
+        f"links.temperature: with structure: original the links are the source's. Found: {temperature:g}. "
+        "Next step: remove it, or set structure: sampled"
+    ]
 
 
 def require_memory(schema: Schema, rows: Mapping[str, int]) -> None:

@@ -48,24 +48,27 @@ class ColumnStatistics:
 
 
 def refine_kinds(
-    schema: Schema, statistics: Mapping[str, Mapping[str, ColumnStatistics]], written: Collection[tuple[str, str]] = frozenset()
+    schema: Schema,
+    statistics: Mapping[str, Mapping[str, ColumnStatistics]],
+    written: Collection[tuple[str, str]] = frozenset(),
+    kept: Collection[str] = (),
 ) -> Schema:
     """The schema with the kind of every column decided, and a note on each table for what cannot be modelled.
 
     `statistics` maps table and column name to counts; a column it does not hold, or that has no values, keeps its
     kind. `written` holds the `(table, column)` whose kind a person decided (`SchemaFile.written_kinds`): they are left as they
-    are. Applying it twice changes nothing more.
+    are. The tables `kept` are not written by a model: nothing is lost of them. Applying it twice changes nothing more.
 
     Raises `ConfigurationError` that lists every column for which no value can be written: one that must not be null, or is a
     key, and is of a kind that is not modelled.
     """
-    faults = [fault for table in schema.tables.values() for fault in _faults(table)]
+    faults = [fault for name, table in schema.tables.items() if name not in kept for fault in _faults(table)]
     if faults:
         raise ConfigurationError(faults)
-    return Schema({name: _refine_table(table, statistics.get(name, {}), written) for name, table in schema.tables.items()})
+    return Schema({name: _refine_table(table, statistics.get(name, {}), written, name in kept) for name, table in schema.tables.items()})
 
 
-def _refine_table(table: Table, statistics: Mapping[str, ColumnStatistics], written: Collection[tuple[str, str]]) -> Table:
+def _refine_table(table: Table, statistics: Mapping[str, ColumnStatistics], written: Collection[tuple[str, str]], is_kept: bool) -> Table:
     identifying = _identifying_columns(table)
     columns = tuple(
         column
@@ -74,7 +77,7 @@ def _refine_table(table: Table, statistics: Mapping[str, ColumnStatistics], writ
         for column in table.columns
     )
     refined = replace(table, columns=columns)
-    notes = [*_notes_of_kinds(refined), *_notes_of_nulls(refined, statistics)]
+    notes = [] if is_kept else [*_notes_of_kinds(refined), *_notes_of_nulls(refined, statistics)]
     return replace(refined, notes=table.notes + tuple(note for note in notes if note not in table.notes))
 
 

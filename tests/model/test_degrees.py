@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth_engine.errors import Terminal
-from synth_engine.model.degrees import DegreeModel, adjusted
+from synth_engine.model.degrees import DegreeModel, adjusted, tempered
 
 fully = settings(max_examples=80, deadline=None, derandomize=True)
 small = st.lists(st.integers(0, 40), min_size=1, max_size=120)
@@ -121,3 +121,64 @@ def test_a_model_read_from_its_json_draws_the_same():
     assert model.booster is not None
     again = DegreeModel.from_json(model.to_json(), model.booster.model_to_string())
     assert (again.draw(features, None, 700, 3, "k") == model.draw(features, None, 700, 3, "k")).all()
+
+
+# -- temperature -----------------------------------------------------------------------------------------------------------
+
+TEMPERATURES = (0.5, 0.8, 1, 1.5, 3)
+
+
+def gini(degrees: np.ndarray) -> float:
+    """0 if all are equal, near 1 if one has all."""
+    line = np.sort(degrees)
+    return float((2 * np.arange(1, len(line) + 1) - len(line) - 1) @ line / (len(line) * line.sum()))
+
+
+@pytest.mark.parametrize(
+    "degrees",
+    [
+        np.random.default_rng(0).poisson(4, 400),
+        np.random.default_rng(1).negative_binomial(1, 0.2, 500),
+        (np.random.default_rng(2).pareto(1.2, 600) * 3).astype(int),
+        np.r_[np.zeros(700, int), np.full(300, 4)],
+        np.r_[np.zeros(30, int), 5, 80, 3000],
+        np.random.default_rng(3).poisson(0.4, 900),
+    ],
+    ids=["even", "geometric", "heavy tail", "mostly childless", "hubs", "few children"],
+)
+@pytest.mark.parametrize("growth", [1, 3])
+def test_a_higher_temperature_spreads_children_more_evenly_and_their_number_stays(degrees, growth):
+    model, total = fit(degrees), growth * int(degrees.sum())
+    drawn = [model.draw(blank(len(degrees)), None, total, 3, "k", t) for t in TEMPERATURES]
+    assert {int(d.sum()) for d in drawn} == {total}
+    assert all((d >= 0).all() for d in drawn)
+    found = [gini(d) for d in drawn]
+    assert all(hotter <= colder for colder, hotter in zip(found, found[1:], strict=False))
+    assert found[2] > found[-1]
+    assert (found[0] > found[2]) == (len(np.unique(degrees[degrees > 0])) > 1)  # where all have as many, nobody gets more
+
+
+def test_a_temperature_of_one_changes_nothing():
+    degrees = np.random.default_rng(0).poisson(2, 300)
+    for total in (0, 100, int(degrees.sum()), 5000):
+        model = fit(degrees)
+        assert (model.draw(blank(300), None, total, 3, "k", 1.0) == model.draw(blank(300), None, total, 3, "k")).all()
+    assert tempered(degrees, 50, 1.0) is degrees
+
+
+def test_childless_parents_get_children_only_when_it_is_hot():
+    degrees = np.r_[np.zeros(50, int), np.full(50, 6)]
+    cold, hot = (fit(degrees).draw(blank(100), None, 300, 3, "k", t) for t in (0.5, 3))
+    assert np.count_nonzero(cold == 0) == 50
+    assert np.count_nonzero(hot == 0) == 0
+
+
+@fully
+@given(small, st.integers(1, 200), st.integers(0, 3000), st.floats(1e-6, 1e6), st.booleans())
+def test_degrees_sum_to_the_rows_asked_for_at_any_temperature(degrees, parents, total, temperature, unique):
+    model = fit(np.minimum(degrees, 1) if unique else np.array(degrees), unique)
+    total = min(total, parents) if unique else total
+    drawn = model.draw(blank(parents), None, total, 3, "k", temperature)
+    assert drawn.sum() == total
+    assert (drawn >= 0).all()
+    assert not unique or drawn.max(initial=0) <= 1

@@ -360,3 +360,22 @@ def test_a_part_of_a_key_that_has_a_pattern_keeps_it_and_is_refused_before_it_br
     assert all(re.fullmatch("[A-C][0-9]", seat) for seat in column(generate(model, {"seat": 30}), "seat", "seat"))
     with pytest.raises(Terminal, match=r"seat\(hall, seat\) must be unique.*have a format"):
         generate(model, {"seat": 100})
+
+
+# -- temperature -----------------------------------------------------------------------------------------------------------
+
+
+def test_temperature_moves_children_among_parents_and_nothing_else(model, twin):
+    def busiest(temperature: float) -> int:
+        made = Generation(model, {}, 0, temperature=temperature).run()
+        tables = {name: pa.Table.from_batches(made.batches(name, 10**6)) for name in model.tables}
+        assert_keys_hold(tables)
+        assert {name: t.num_rows for name, t in tables.items()} == {name: t.num_rows for name, t in twin.items()}
+        return int(np.unique(tables["orders"]["user_id"].to_numpy(), return_counts=True)[1].max())
+
+    assert busiest(0.5) > busiest(1) > busiest(3)
+
+
+def test_a_temperature_of_one_is_the_twin_as_it_was(model, twin):
+    made = Generation(model, {}, 0, temperature=1.0).run()
+    assert all(pa.Table.from_batches(made.batches(name, 10**6)) == twin[name] for name in twin)

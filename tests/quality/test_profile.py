@@ -110,6 +110,11 @@ def test_batch_size_does_not_change_the_profile():
     assert of(values, Kind.DECIMAL, "float64", batch_rows=11) == of(values, Kind.DECIMAL, "float64", batch_rows=2000)
 
 
+def test_nothing_is_said_of_tables_that_are_left_out():
+    column = of(["a"] * 9, Kind.CATEGORY, "string")
+    assert Profile({"t": 9, "u": 9}, {"t": {"x": column}, "u": {"x": column}}).without(["u"]).columns == {"t": {"x": column}, "u": {}}
+
+
 def test_a_profile_survives_json():
     made = Profile({"t": 3}, {"t": {"x": of(["a"] * 9, Kind.CATEGORY, "string"), "y": of([1.5] * 9, Kind.DECIMAL, "float64")}})
     assert Profile.from_dict(json.loads(json.dumps(made.to_dict()))) == made

@@ -86,6 +86,14 @@ def test_everything_promised_is_on_the_page(report):
     assert page.count('class="matrix"') == 3 * len(report.associations) > 0
 
 
+def test_warnings_stand_at_the_top_in_red(report):
+    page = render(replace(report, warnings=["These tables are real: <country>."]))
+    assert page.index('<p class="poor" role="alert"><strong>These tables are real: &lt;country&gt;.</strong></p>') < page.index(
+        'id="scores"'
+    )
+    assert 'role="alert"' not in render(report)
+
+
 def test_the_page_says_where_each_key_comes_from(shop, report):
     tables = dict(shop.schema.tables)
     orders = tables["orders"]

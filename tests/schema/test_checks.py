@@ -58,6 +58,8 @@ def test_only_the_tables_that_the_settings_select_remain() -> None:
             "columns.customer.twon: there is no such column in table 'customer'",
             "did you mean 'town'",
         ),
+        ({"keep": ["custmer"]}, "keep: there is no such table as 'custmer'", "did you mean 'customer'"),
+        ({"tables": ["purchase"], "keep": ["customer"]}, "keep: there is no such table as 'customer'", "name one of 'purchase'"),
         ({"tables": ["customer"], "rows": {"purchase": 5}}, "rows.purchase: there is no such table", "name one of 'customer'"),
     ],
 )
@@ -71,6 +73,20 @@ def test_a_table_cannot_have_fewer_than_no_rows() -> None:
     (fault,) = faults(rows={"customer": -1})
     assert fault == "rows.customer: a table cannot have -1 rows. Next step: ask for 0 or more"
     assert check_settings(SHOP, Config.build({"rows": {"customer": 0}})) == SHOP
+
+
+def test_rows_of_a_kept_table_cannot_be_chosen() -> None:
+    (fault,) = faults(keep=["customer"], rows={"customer": 5, "purchase": 7})
+    assert fault == (
+        "rows.customer: the table is kept, so its rows are the source's. Found: 5. Next step: remove it, or do not keep customer"
+    )
+
+
+def test_neither_rows_nor_temperature_can_be_chosen_where_the_graph_is_the_source_s() -> None:
+    found = faults(structure="original", rows={"customer": 5}, links={"temperature": 2})
+    assert [fault.partition(":")[0] for fault in found] == ["rows.customer", "links.temperature"]
+    assert all("set structure: sampled" in fault for fault in found)
+    assert check_settings(SHOP, Config.build({"structure": "original", "links": {"temperature": 1}})) == SHOP
 
 
 def test_an_unknown_kind_is_told_with_those_that_exist() -> None:

@@ -103,3 +103,10 @@ def test_columns_for_which_no_value_can_be_written_are_refused_all_at_once() -> 
         refine_kinds(Schema.of([Table("t", columns, primary_key=("id",))]), {})
     assert [fault.partition(": ")[0] for fault in raised.value.faults] == ["t.id", "t.x", "t.y"]
     assert "Next step: give it kind 'category' in the schema file" in raised.value.faults[1]
+
+
+def test_nothing_is_lost_of_a_table_that_is_kept() -> None:
+    schema = Schema.of([Table("t", (Column("id", Kind.IDENTIFIER, "json", False), Column("doc", Kind.JSON, "json", False)), ("id",))])
+    assert refine_kinds(schema, {}, kept=["t"]).tables["t"].notes == ()
+    with pytest.raises(ConfigurationError):
+        refine_kinds(schema, {})
