@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -26,14 +26,17 @@ def make_unique(columns: dict[str, pa.Array], unique: Sequence[str], modelled: S
     codes = [_codes(columns[name]) for name in unique]
     if not _repeats(codes).any():
         return
-    column = _movable(modelled)
+    column = _movable(modelled, columns)
     if column is None:
-        raise Terminal(
-            f"Key {table.name}({', '.join(unique)}) must be unique",
-            value="its columns are categories, or have a format, with too few combinations for the rows asked for",
-            advice="ask for fewer rows, or give one of the columns the kind text, integer or timestamp",
-        )
+        raise _too_few_combinations(table, unique)
     others = [code for name, code in zip(unique, codes, strict=True) if name != column.name]
+    if column.kind in (Kind.CATEGORY, Kind.BOOLEAN):
+        exchanged = _exchanged(columns[column.name], others)
+        if exchanged is not None:
+            columns[column.name] = exchanged
+            return
+        if base_type(column.data_type) not in {"string", *NUMBER_TYPES}:
+            raise _too_few_combinations(table, unique)  # no other values can be made
     if base_type(column.data_type) in ("string", "uuid"):
         columns[column.name] = _numbered(columns[column.name], others, column)
         return
@@ -41,12 +44,39 @@ def make_unique(columns: dict[str, pa.Array], unique: Sequence[str], modelled: S
     columns[column.name] = from_floats(_moved(values, others, _step(values, column), table, unique), column.data_type)
 
 
-def _movable(modelled: Sequence[Column]) -> Column | None:
-    """Moments first, then strings and numbers: what a small change hurts least."""
-    ranked = [c for c in modelled if base_type(c.data_type) in MOMENT_TYPES]
-    ranked += [c for c in modelled if base_type(c.data_type) in ("string", "uuid") and c.kind is not Kind.CATEGORY]
-    ranked += [c for c in modelled if base_type(c.data_type) in NUMBER_TYPES]
+def _movable(modelled: Sequence[Column], columns: Mapping[str, pa.Array]) -> Column | None:
+    """Moments first, then strings and numbers: what a small change hurts least. Categories, the one of most values first,
+    only exchange them."""
+    free = [c for c in modelled if c.kind not in (Kind.CATEGORY, Kind.BOOLEAN)]
+    ranked = [c for c in free if base_type(c.data_type) in MOMENT_TYPES]
+    ranked += [c for c in free if base_type(c.data_type) in ("string", "uuid")]
+    ranked += [c for c in free if base_type(c.data_type) in NUMBER_TYPES]
+    ranked += sorted((c for c in modelled if c not in free), key=lambda c: -pc.count_distinct(columns[c.name]).as_py())
     return ranked[0] if ranked else None
+
+
+def _exchanged(column: pa.Array, others: Sequence[NDArray[np.int64]]) -> pa.Array | None:
+    """Repeated categories become the next in frequency that is free beside the other columns; None where too few are."""
+    encoded = column.dictionary_encode()
+    codes = _codes(column)
+    by_frequency = np.argsort(-np.bincount(codes[codes >= 0], minlength=len(encoded.dictionary)), kind="stable")
+    place = np.empty(len(by_frequency), dtype=np.int64)
+    place[by_frequency] = np.arange(len(by_frequency))
+    at = np.where(codes >= 0, place[codes], -1)
+    for _ in range(len(by_frequency) + 1):  # a value that is taken stays taken, and every repeated row passes all of them
+        repeated = _repeats([*others, at])
+        if not repeated.any():
+            return encoded.dictionary.take(pa.array(by_frequency[np.maximum(at, 0)], mask=at < 0))
+        at[repeated] = (at[repeated] + 1) % len(by_frequency)
+    return None
+
+
+def _too_few_combinations(table: Table, unique: Sequence[str]) -> Terminal:
+    return Terminal(
+        f"Key {table.name}({', '.join(unique)}) must be unique",
+        value="its columns are categories, or have a format, with too few combinations for the rows asked for",
+        advice="ask for fewer rows, or give one of the columns the kind text, integer or timestamp",
+    )
 
 
 def _codes(column: pa.Array) -> NDArray[np.int64]:

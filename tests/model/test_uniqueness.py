@@ -60,9 +60,22 @@ def test_strings_stay_within_their_length():
     assert max(len(text) for (text,) in made) <= 3
 
 
-def test_categories_cannot_be_moved_and_the_key_is_named():
-    with pytest.raises(Terminal, match=r"readings\(colour\) must be unique"):
-        unique([Column("colour", Kind.CATEGORY, "string")], [["red", "red"]])
+def test_categories_exchange_their_values_until_no_combination_repeats():
+    columns = [Column("tenant", Kind.CATEGORY, "string"), Column("sku", Kind.CATEGORY, "int32")]
+    made = unique(columns, [["a"] * 6 + ["b"] * 6, [1, 1, 1, 2, 3, 4, 4, 4, 4, 4, 5, 6]])
+    assert len(set(made)) == 12
+    assert {sku for _, sku in made} == {1, 2, 3, 4, 5, 6}
+
+
+def test_more_rows_than_categories_get_new_ones():
+    made = unique([Column("colour", Kind.CATEGORY, "string")], [["red", "red", "blue"]])
+    assert len(set(made)) == 3
+    assert {("red",), ("blue",)} < set(made)
+
+
+def test_more_rows_than_a_boolean_bears_are_refused_and_the_key_is_named():
+    with pytest.raises(Terminal, match=r"readings\(on\) must be unique"):
+        unique([Column("on", Kind.BOOLEAN, "boolean")], [[True, False, True]])
 
 
 def test_one_value_for_every_row_spreads_over_as_many_as_there_are_rounds():
