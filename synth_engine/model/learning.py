@@ -128,7 +128,7 @@ class _Learner:
                 blank = DegreeModel.fit(degrees, np.zeros((len(degrees), 0), np.int32), None, unique, self.settings.extreme_entities, 0)
                 summary = None
                 if not one.plan.deferred[i]:
-                    made = summarise(one, i, self.prepared, self.seed, fewest)
+                    made = summarise(one, i, parent.rows, self.seed, fewest)
                     found[key.parent].append(made)
                     summary = made.sizes
                 null_share = float((one.parents[i] < 0).mean()) if one.rows else 0.0

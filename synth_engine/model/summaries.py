@@ -7,7 +7,7 @@ Gray, "Vector quantization", IEEE ASSP 1984).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from synth_engine.encode.base import Floats
 from synth_engine.encode.values import to_floats
 from synth_engine.model.coarse import GROUPS, is_ordered
-from synth_engine.model.preparation import PreparedTable, take_or_nan
+from synth_engine.model.preparation import PreparedTable
 from synth_engine.randomness import generator
 
 MOST_CODES = 32
 PARENTS_PER_CODE = 40
 SMALL_PARENT = 64
 """A parent table of so few rows is a category of its children: its rows' shares are statistics of theirs."""
-LEAST_TOLD = 0.3
-"""Weight of a statistic in which parents differ no more than by chance."""
 CHILDREN_INSTEAD = 100
 """A code stands for at least five parents, or for parents with this many children together: then its statistics are
 those of many rows and disclose nobody."""
@@ -41,9 +39,8 @@ class Summary:
     counts: NDArray[np.int64]
 
 
-def summarise(child: PreparedTable, key: int, prepared: Mapping[str, PreparedTable], seed: int, fewest: int) -> Summary:
+def summarise(child: PreparedTable, key: int, parent_rows: int, seed: int, fewest: int) -> Summary:
     """Summarise the children along `child.keys[key]` for each of the parent's rows."""
-    parent_rows = prepared[child.keys[key].parent].rows
     parent = child.parents[key]
     counts = np.bincount(parent[parent >= 0], minlength=parent_rows)
     active = np.flatnonzero(counts)
@@ -52,7 +49,7 @@ def summarise(child: PreparedTable, key: int, prepared: Mapping[str, PreparedTab
         return Summary(tokens, (1, 1), np.zeros((parent_rows, 1)), counts)
     place = np.full(parent_rows, -1, dtype=np.int64)
     place[active] = np.arange(len(active))
-    features = _features(child, key, place, counts[active], prepared)
+    features = _features(child, key, place, counts[active])
     rng = generator(seed, "summary", child.table.name, key)
     coarse, centres = _codes(features, _most_codes(len(active), int(counts.sum())), counts[active], fewest, rng)
     tokens[active, 0] = 1 + coarse
@@ -88,40 +85,23 @@ def _most_codes(parents: int, children: int) -> int:
     return max(by_children, int(np.clip(parents // PARENTS_PER_CODE, 1, MOST_CODES)))
 
 
-def _features(
-    child: PreparedTable, key: int, place: NDArray[np.int64], counts: NDArray[np.int64], prepared: Mapping[str, PreparedTable]
-) -> Floats:
-    """Standardised statistics, shape (parents with children, statistics); each child column weighs the same, and so does
-    each other parent of the children (who goes with whom)."""
+def _features(child: PreparedTable, key: int, place: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
+    """Standardised statistics, shape (parents with children, statistics); each child column weighs the same."""
     has = child.parents[key] >= 0
     group, n = place[child.parents[key][has]], len(counts)
-    rows = np.flatnonzero(has)
-    blocks = [1.5 * _standardised(np.log1p(counts)[:, None]), *_of_columns(child, rows, group, counts)]
-    for i, other in enumerate(child.parents):
-        if i == key:
+    blocks = [1.5 * _standardised(np.log1p(counts)[:, None])]
+    for column in child.value_columns:
+        if column.name not in child.coarse:
             continue
-        if 1 < other.max(initial=-1) + 1 <= SMALL_PARENT:
-            blocks.append(1.5 * _shares(1 + other[has], group, n, counts))
-        elif not child.plan.deferred[i]:
-            told = _of_columns(prepared[child.keys[i].parent], other[has], group, counts)
-            blocks += [block / np.sqrt(len(told)) for block in told]
-    return np.concatenate([b / np.sqrt(b.shape[1]) for b in blocks], axis=1)
-
-
-def _of_columns(table: PreparedTable, rows: NDArray[np.int64], group: NDArray[np.int64], counts: NDArray[np.int64]) -> list[Floats]:
-    """For each column of a table, statistics of its values in some rows (-1: no value) by group."""
-    there, n = rows >= 0, len(counts)
-    blocks = []
-    for column in table.value_columns:
-        if column.name not in table.coarse or not table.rows:
-            continue
+        codes = child.coarse[column.name][has]
         if is_ordered(column):
-            values = take_or_nan(to_floats(table.data[column.name], column.data_type), rows)
-            blocks.append(_ordered(values, group, n))
+            blocks.append(_ordered(to_floats(child.data[column.name], column.data_type)[has], group, n))
         else:
-            codes = np.where(there, 1 + table.coarse[column.name][np.maximum(rows, 0)], 0)
             blocks.append(_shares(codes, group, n, counts))
-    return blocks
+    for i, other in enumerate(child.parents):
+        if i != key and 1 < other.max(initial=-1) + 1 <= SMALL_PARENT:
+            blocks.append(1.5 * _shares(1 + other[has], group, n, counts))
+    return np.concatenate([b / np.sqrt(b.shape[1]) for b in blocks], axis=1)
 
 
 def _ordered(values: Floats, group: NDArray[np.int64], n: int) -> Floats:
@@ -138,28 +118,14 @@ def _ordered(values: Floats, group: NDArray[np.int64], n: int) -> Floats:
     mean = np.where(filled > 0, mean, 0.5)
     deviation = np.sqrt(np.maximum(square - mean**2, 0))
     nulls = 1 - filled / np.maximum(np.bincount(group, minlength=n), 1)
-    told = np.array([_told(mean, deviation**2, filled), 1.0, 1.0])
-    return told * _standardised(np.stack([mean, deviation, nulls], axis=1))
+    return _standardised(np.stack([mean, deviation, nulls], axis=1))
 
 
 def _shares(codes: NDArray[np.int64], group: NDArray[np.int64], n: int, counts: NDArray[np.int64]) -> Floats:
     """Shares of the most frequent codes among a parent's children."""
     frequent = np.argsort(-np.bincount(codes), kind="stable")[: 2 * GROUPS]
     shares = [np.bincount(group[codes == code], minlength=n) / np.maximum(counts, 1) for code in frequent]
-    told = np.array([_told(share, share * (1 - share), counts) for share in shares])
-    return told * _standardised(np.stack(shares, axis=1))
-
-
-def _told(mean: Floats, variance: Floats, counts: NDArray[np.int64]) -> float:
-    """How far parents differ in a mean of their children beyond what chance makes of so few: a weight from LEAST_TOLD to 1.
-    `variance` is that among a parent's children. Where every parent has a single child nothing is known, and it is 1."""
-    degrees_of_freedom = float((counts - (counts > 0)).sum())
-    between = float(mean[counts > 0].var()) if (counts > 0).any() else 0.0
-    if degrees_of_freedom <= 0 or between <= 0:
-        return 1.0
-    within = float((counts * variance).sum()) / degrees_of_freedom
-    chance = within * float((1 / counts[counts > 0]).mean())
-    return max(1 - chance / between, LEAST_TOLD)
+    return _standardised(np.stack(shares, axis=1))
 
 
 def _standardised(block: Floats) -> Floats:

@@ -22,7 +22,7 @@ def prepared(real):
 def test_no_code_stands_for_fewer_parents_than_asked_for(prepared, child, key, fewest):
     one = prepared[child]
     parents = prepared[one.keys[key].parent].rows
-    made = summarise(one, key, prepared, 0, fewest)
+    made = summarise(one, key, parents, 0, fewest)
     degrees = np.bincount(one.parents[key][one.parents[key] >= 0], minlength=parents)
     assert made.counts.tolist() == degrees.tolist()
     assert ((made.tokens == 0).all(axis=1) == (degrees == 0)).all()
@@ -33,7 +33,8 @@ def test_no_code_stands_for_fewer_parents_than_asked_for(prepared, child, key, f
 
 
 def test_joint_codes_obey_the_same_threshold_and_keep_zero_for_the_childless(prepared):
-    summaries = [summarise(prepared[child], 0, prepared, 0, 5) for child in ("orders", "cards", "favourites")]
+    users = prepared["users"].rows
+    summaries = [summarise(prepared[child], 0, users, 0, 5) for child in ("orders", "cards", "favourites")]
     codes, size = summarise_jointly(summaries, 0, "users", 5)
     counts = np.sum([s.counts for s in summaries], axis=0)
     assert ((codes == 0) == (counts == 0)).all()
@@ -45,7 +46,7 @@ def test_a_key_without_children_has_no_codes():
     schema, rows = Schema.of([shop.SCHEMA.tables["stores"], _visits()]), shop.tables()["stores"]
     none = pa.table({"store_code": pa.array([], pa.string()), "hour": pa.array([], pa.int32())})
     prepared = prepare(schema, {"stores": rows, "visits": none}, 0)
-    made = summarise(prepared["visits"], 0, prepared, 0, 5)
+    made = summarise(prepared["visits"], 0, rows.num_rows, 0, 5)
     assert made.sizes == (1, 1)
     assert not made.tokens.any()
 
@@ -59,7 +60,7 @@ def test_parents_whose_children_differ_get_different_codes():
     schema = Schema.of([Table("stores", (Column("code", Kind.IDENTIFIER, "string", False),), ("code",)), _visits()])
     visits = pa.table({"store_code": np.repeat(code, per_store), "hour": pa.array(hour, pa.int32())})
     prepared = prepare(schema, {"stores": pa.table({"code": code}), "visits": visits}, 0)
-    made = summarise(prepared["visits"], 0, prepared, 0, 5)
+    made = summarise(prepared["visits"], 0, stores, 0, 5)
     assert not set(made.tokens[early, 0]) & set(made.tokens[~early, 0])
 
 
