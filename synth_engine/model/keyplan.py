@@ -49,11 +49,11 @@ def plan_keys(schema: Schema, table: Table) -> KeyPlan:
     for i in order:
         settled[i] = frozenset(before.intersection(keys[i].columns))
         before.update(keys[i].columns)
-    for i, key in enumerate(keys):
-        if deferred[i]:
-            order.append(i)
-            settled[i] = frozenset(before.intersection(key.columns)) | _own_columns(schema, table, key)
-            before.update(key.columns)
+    late_ones = [i for i in range(len(keys)) if deferred[i]]
+    for i in sorted(late_ones, key=lambda i: not _identifies(table, keys[i])):
+        order.append(i)
+        settled[i] = frozenset(before.intersection(keys[i].columns)) | _own_columns(schema, table, keys[i])
+        before.update(keys[i].columns)
     return KeyPlan(keys, deferred, tuple(order), tuple(settled), frozenset(heads))
 
 
@@ -102,7 +102,12 @@ def surrogate_columns(plan: KeyPlan, table: Table) -> frozenset[str]:
 
 def required(table: Table, key: ForeignKey) -> bool:
     """Whether every row must refer to a parent."""
-    return all(not table.column(c).nullable for c in key.columns)
+    return not optional_columns(table, key)
+
+
+def optional_columns(table: Table, key: ForeignKey) -> frozenset[str]:
+    """Columns of the key that may be null. A row in which they all have values must refer to a parent."""
+    return frozenset(c for c in key.columns if table.column(c).nullable)
 
 
 def value_columns(plan: KeyPlan, table: Table) -> list[Column]:

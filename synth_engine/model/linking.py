@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from synth_engine.codes import joint_codes
 from synth_engine.errors import Terminal
 from synth_engine.model.generated import GeneratedTable
-from synth_engine.model.keyplan import KeyPlan, plan_keys, required
+from synth_engine.model.keyplan import KeyPlan, optional_columns, plan_keys, required
 from synth_engine.model.learning import degree_features, own_code, summary_slots
 from synth_engine.model.links import NONE, assign, capped, fit_to_groups, forest, roots_of_groups, without_duplicates
 from synth_engine.model.preparation import take_or_nan
@@ -169,9 +169,11 @@ class Linking:
             of_parent = np.where(open_, of_parent, -1)
             groups[p] = of_parent, of_row
             has_parent[rows] = np.isin(of_row, of_parent[of_parent >= 0])
-        must = np.full(made.rows, required(table, key.key))
-        if set(settled) == set(key.key.columns):  # where all its columns have values, these have to be a parent's
-            must = must | np.asarray(there.all(axis=0), dtype=np.bool_)
+        optional = optional_columns(table, key.key)
+        must = np.full(made.rows, optional <= set(settled))
+        for at, column in enumerate(settled):
+            if column in optional:
+                must = must & there[at]
         if (must & ~has_parent).any():
             raise _no_parent(made.name, key, int((must & ~has_parent).sum()))
         may: Marks = must | (has_parent & ~self._completes_a_null(made, plan, i))

@@ -353,12 +353,12 @@ def test_a_key_that_does_not_count_cannot_start_at_a_number():
 
 
 def test_a_part_of_a_key_that_has_a_pattern_keeps_it_and_is_refused_before_it_breaks_it():
-    columns = (Column("hall", Kind.CATEGORY, "string", False), Column("seat", Kind.TEXT, "string", False))
-    seats = {"hall": ["north", "south"] * 15, "seat": [f"{row}{i}" for row in "XYZ" for i in range(10)]}
+    columns = (Column("upstairs", Kind.BOOLEAN, "boolean", False), Column("seat", Kind.TEXT, "string", False))
+    seats = {"upstairs": [True, False] * 15, "seat": [f"{row}{i}" for row in "XYZ" for i in range(10)]}
     settings = {"training": {"size": "small", "max_epochs": 1, "device": "cpu"}, "columns": {"seat": {"seat": {"pattern": "[A-C][0-9]"}}}}
-    model = learn(Schema.of([Table("seat", columns, ("hall", "seat"))]), {"seat": pa.table(seats)}, Config.build(settings))
+    model = learn(Schema.of([Table("seat", columns, ("upstairs", "seat"))]), {"seat": pa.table(seats)}, Config.build(settings))
     assert all(re.fullmatch("[A-C][0-9]", seat) for seat in column(generate(model, {"seat": 30}), "seat", "seat"))
-    with pytest.raises(Terminal, match=r"seat\(hall, seat\) must be unique.*have a format"):
+    with pytest.raises(Terminal, match=r"seat\(upstairs, seat\) must be unique.*have a format"):
         generate(model, {"seat": 100})
 
 
