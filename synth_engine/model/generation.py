@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Floats
+from synth_engine.encode.category import CategoryEncoder
 from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.encode.text import TextEncoder
 from synth_engine.encode.values import from_floats, to_floats
@@ -27,6 +28,7 @@ from synth_engine.model.state import Model, TableModel, context_tokens
 from synth_engine.model.uniqueness import make_unique
 from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.randomness import generator, stream, uniforms
+from synth_engine.schema import Column
 from synth_engine.schema.checks import links_that_are_given, require_memory, rows_that_are_given
 from synth_engine.schema.types import arrow_schema, to_arrow
 
@@ -317,12 +319,14 @@ class Generation:
         return {c for settled in plan.settled for c in settled}
 
     def _given_by_keys(self, table: TableModel, made: GeneratedTable, deferred: bool) -> dict[str, pa.Array]:
-        """The columns of keys: the parents' values, or the row's own where it refers to nobody."""
+        """The columns of keys: the parents' values, or some where the row refers to nobody but has one."""
         given = self.linking.key_columns(made, deferred)
-        loose = [c.column for c in table.encoder.columns if c.column.name in given]
+        schema = self.model.schema.tables[made.name]
+        loose = [schema.column(c.column.name) for c in table.encoder.columns if c.column.name in given]
         for column in loose:
-            own = self._decode(table, made, column.name, np.arange(made.rows))
-            given[column.name] = _filled(pc.coalesce(given[column.name], own), column.nullable)
+            some = self.linking.some_values(made, column.name, deferred)
+            there = self._has_value(table, made, column)
+            given[column.name] = pc.if_else(there, pc.coalesce(given[column.name], some), given[column.name])
         for key, at in zip(table.keys, made.parents, strict=True):
             columns = [c for c in loose if c.name in key.key.columns and c.nullable]
             if columns and len(key.key.columns) > 1 and not key.deferred:
@@ -333,6 +337,15 @@ class Generation:
         for name, rows in ((name, rows) for name, rows in present.items() if name in given):
             given[name] = pc.if_else(pa.array(rows), _filled(given[name], False), pa.scalar(None, given[name].type))
         return given
+
+    def _has_value(self, table: TableModel, made: GeneratedTable, column: Column) -> pa.Array:
+        """Whether a column of a key has a value in the rows that refer to nobody along it."""
+        if not column.nullable:
+            return pa.array(np.ones(made.rows, np.bool_))
+        drawn = self._decode(table, made, column.name, np.arange(made.rows))
+        encoder = next(c.encoder for c in table.encoder.columns if c.column.name == column.name)
+        usual = bool(encoder.values[0].as_py()) if isinstance(encoder, CategoryEncoder) and len(encoder.values) else True
+        return pc.fill_null(drawn, usual)
 
     def _generated_keys(self, table: TableModel, made: GeneratedTable) -> None:
         for column, keys in table.key_generators.items():

@@ -18,7 +18,7 @@ from synth_engine.model.learning import degree_features, own_code, summary_slots
 from synth_engine.model.links import NONE, assign, capped, fit_to_groups, forest, roots_of_groups, without_duplicates
 from synth_engine.model.preparation import take_or_nan
 from synth_engine.model.state import KeyModel, Model, TableModel
-from synth_engine.randomness import generator, stream
+from synth_engine.randomness import generator, stream, uniforms
 from synth_engine.schema.types import to_arrow
 
 Rows = NDArray[np.int64]
@@ -189,7 +189,7 @@ class Linking:
                 rows, of_row = self._within_capacity(made.name, key, rows, of_row, of_parent, must, rng)
             wanted = np.bincount(of_row, minlength=int(of_parent.max(initial=-1)) + 1)
             quota = fit_to_groups(left, of_parent, wanted, key.degrees.unique, rng)
-            size = int(codes.max(initial=0)) + 2
+            size = int(max(codes.max(initial=0), wishes.max(initial=0))) + 2
             wish = of_row * size + np.where(wishes[rows] >= 0, wishes[rows] + 1, 0)
             parents[rows] = assign(wish, np.maximum(of_parent, 0) * size + codes + 1, quota, rng)
             left = np.maximum(left - quota, 0)
@@ -399,6 +399,17 @@ class Linking:
         keys = [i for i in plan.order if deferred or not plan.deferred[i]]
         columns = {c for i in keys for c in plan.keys[i].columns} & plan.columns
         return {c: self._value(made, plan, c, keys) for c in sorted(columns)}
+
+    def some_values(self, made: GeneratedTable, column: str, deferred: bool) -> pa.Array:
+        """For every row a value of the column that some parent has: of a key that refers to nobody, a part may have a value,
+        and a real one must not come out."""
+        plan, target = self._plan(made.name), to_arrow(self.model.schema.tables[made.name].column(column).data_type)
+        key = next(i for i in plan.order if column in plan.keys[i].columns and (deferred or not plan.deferred[i]))
+        values = self._of_parent(plan.keys[key].parent, _refers(plan, key, column)).drop_null()
+        if not len(values):
+            return pa.nulls(made.rows, target)
+        drawn = uniforms(stream(self.seed, "some value", made.name, column), np.arange(made.rows))
+        return values.take(pa.array((drawn * len(values)).astype(np.int64))).cast(target)
 
     def _value(self, made: GeneratedTable, plan: KeyPlan, column: str, keys: Sequence[int]) -> pa.Array:
         """Values of a column from the first of the keys that has a parent in the row."""

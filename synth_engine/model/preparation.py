@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -88,9 +88,11 @@ class PreparedTable:
     @property
     def value_columns(self) -> list[Column]:
         """Columns whose values the row model writes: neither given by a key, nor made for one, nor counted. Columns of keys
-        that hold a value where the key refers to nobody are among them, with the values of those rows alone."""
+        that hold a value where the key refers to nobody are among them: whether they do, not which."""
         counted = self.ordinal.column if self.ordinal else None
-        return [c for c in value_columns(self.plan, self.table) if c.name != counted] + [self.table.column(c) for c in self.loose]
+        return [c for c in value_columns(self.plan, self.table) if c.name != counted] + [
+            _presence(self.table.column(c)) for c in self.loose
+        ]
 
     def reference_values(self, prepared: Mapping[str, PreparedTable]) -> dict[str, list[Floats]]:
         """For each column told as steps, the value of each of its references in every row (NaN where missing)."""
@@ -238,18 +240,22 @@ def depths_of(parent: NDArray[np.int64]) -> tuple[float, ...]:
 
 
 def _loose_values(one: PreparedTable) -> dict[str, pa.Array]:
-    """The values that columns of keys hold in rows where no key with the column refers to anybody: of a key of several
-    columns, one may be null and the others not. Columns without such values are left out."""
+    """Whether columns of keys hold a value in the rows where no key with the column refers to anybody (null in all other
+    rows): of a key of several columns, one may be null and the others not. Columns without such values are left out."""
     found: dict[str, pa.Array] = {}
     for column in one.plan.columns:
         given = [i for i, key in enumerate(one.keys) if column in key.columns and column not in one.plan.settled[i] | _single(key)]
         if not given:
             continue
         covered = np.any([one.parents[i] >= 0 for i, key in enumerate(one.keys) if column in key.columns], axis=0)
-        values = pc.if_else(pa.array(covered), pa.scalar(None, one.data[column].type), one.data[column])
-        if values.null_count < len(values):
-            found[column] = values
+        present = one.data[column].is_valid()
+        if pc.any(pc.and_(present, pa.array(~covered))).as_py():
+            found[column] = pc.if_else(pa.array(covered), pa.scalar(None, pa.bool_()), present)
     return found
+
+
+def _presence(column: Column) -> Column:
+    return replace(column, kind=Kind.BOOLEAN, data_type="boolean", nullable=True, native_type=None)
 
 
 def _single(key: ForeignKey) -> frozenset[str]:

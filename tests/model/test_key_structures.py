@@ -149,6 +149,22 @@ def test_a_key_that_is_partly_null_stays_partly_null():
     assert shapes == {(True, True): 20, (False, True): 20, (False, False): 60}
 
 
+def test_the_other_part_of_a_key_that_is_partly_null_is_no_real_value_and_no_null_that_the_source_lacks():
+    accounts = [{"email": f"person{i}@example.org", "nr": 1} for i in range(60)]
+    bookings = [{"email": accounts[i % 60]["email"], "nr": 1 if i % 3 else None} for i in range(600)]
+    made = twin(
+        [
+            table("accounts", "email:string nr:int32", "email nr"),
+            table("bookings", "email:string? nr:int32?", keys={"email nr": "accounts(email nr)"}),
+        ],
+        {"accounts": accounts, "bookings": bookings},
+    )
+    twins = {r["email"] for r in made["accounts"]}
+    assert {r["email"] for r in made["bookings"] if r["nr"] is None} <= twins
+    assert not twins & {r["email"] for r in accounts}
+    assert sum(r["nr"] is None for r in made["bookings"]) == 200
+
+
 def test_numbers_within_a_parent_count_from_one_without_a_gap():
     orders = [{"id": i} for i in range(40)]
     lines = [{"order_id": i, "line": n + 1} for i in range(40) for n in range(i % 6)]
