@@ -65,7 +65,9 @@ def run(config: Config, workspace: Workspace, source: Warehouse, target: Warehou
 
 
 def check_target(config: Config, workspace: Workspace, target: Warehouse) -> None:
-    """Refuse, right after reflect and before any work is done, a target that is the source or holds somebody else's tables."""
+    """Refuse, right after reflect and before any work is done, a target that is the source, holds somebody else's tables, or
+    holds the workspace."""
+    workspace.keep_out_of(target.location)
     source = workspace.require("reflect").facts["source"]
     target.check_target(
         config.target_schema,

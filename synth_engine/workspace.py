@@ -23,13 +23,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from synth_engine.errors import CorruptArtefact, Terminal, Transient
+from synth_engine.errors import ConfigurationError, CorruptArtefact, Terminal, Transient
 
 _LOG = logging.getLogger(__name__)
 
@@ -268,6 +269,15 @@ class Workspace:
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {platform.node()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
         stream.flush()
+
+    def keep_out_of(self, folder: str) -> None:
+        """Raise `ConfigurationError` if the workspace is this folder or lies in it: real rows must not stand among what is
+        delivered. Locations of databases are no folders, and pass."""
+        root, place = Path(self._root).resolve(), Path(folder).resolve()
+        if isinstance(self._fs, LocalFileSystem) and root.is_relative_to(place):
+            raise ConfigurationError(
+                [f"workspace: must not lie in the target, for it holds real rows. Found: {self.uri}. Next step: choose another folder"]
+            )
 
     @contextlib.contextmanager
     def _as_advice(self) -> Iterator[None]:

@@ -456,6 +456,15 @@ def test_a_target_that_is_the_source_is_refused_before_any_work(tmp_path: Path, 
     assert not place.files("real/snapshot")
 
 
+@pytest.mark.parametrize("inside", ["", "work/space"])
+def test_a_workspace_that_lies_in_the_target_is_refused_before_any_work(tmp_path: Path, inside: str) -> None:
+    place, target = Place(tmp_path), tmp_path / "twin"
+    workspace = Workspace(str(target / inside))
+    with pytest.raises(ConfigurationError, match="must not lie in the target, for it holds real rows"):
+        pipeline.run(config(target_schema=None), workspace, place.warehouse, open_warehouse(str(target)))
+    assert workspace.manifest("extract") is None
+
+
 def test_tables_of_somebody_else_are_refused_before_any_work(tmp_path: Path) -> None:
     place = Place(tmp_path, extra=["CREATE SCHEMA twin", "CREATE TABLE twin.customer AS SELECT 7 AS precious"])
     with pytest.raises(PublicationRefused, match="'customer' from elsewhere.*publication.replace_foreign_tables"):
