@@ -252,10 +252,9 @@ class Linking:
             if not unique or not set(unique) <= plan.columns or any(set(plan.keys[i].columns) == set(unique) for i in plan.live):
                 continue
             movable = [i for i in plan.order if i in table.reference_keys and self._own_part(table, plan, i, unique)]
-            if not movable:
-                self._refuse_duplicates(made, plan, unique)
-                continue
-            self._swap_duplicates(table, made, plan, movable[-1], unique)
+            if movable:
+                self._swap_duplicates(table, made, plan, movable[-1], unique)
+            self._refuse_duplicates(made, plan, unique)
 
     def _swap_duplicates(self, table: TableModel, made: GeneratedTable, plan: KeyPlan, i: int, unique: Sequence[str]) -> None:
         """Swap parents along key i, with those of the keys that it implies, between rows that agree in what it shares."""
@@ -296,7 +295,7 @@ class Linking:
         if len(np.unique(code)) < len(code):
             raise Terminal(
                 f"The combination of columns in {made.name}({', '.join(unique)}) must be unique",
-                value=f"{len(code) - len(np.unique(code))} rows repeat one, and all its columns follow from the keys",
+                value=f"{len(code) - len(np.unique(code))} rows repeat one, and the keys leave no other",
                 advice="ask for fewer rows of this table or more of its parents",
             )
 

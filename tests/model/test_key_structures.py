@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=350, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(sources(), st.integers(0, 3))
 def test_no_key_of_any_schema_is_broken_in_its_twin(source: Source, seed: int) -> None:
     made = generate(learn(source.schema, source.tables, QUICK), seed=seed)
