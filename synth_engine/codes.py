@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 LARGEST = 1 << 62
 
 
-def joint_codes(columns: Sequence[Sequence[pa.Array]]) -> list[NDArray[np.int64]]:
+def joint_codes(columns: Sequence[Sequence[pa.Array | pa.ChunkedArray]]) -> list[NDArray[np.int64]]:
     """Equal rows get equal numbers. `columns` holds, for each column, its array in each of the tables compared; the result
     has one array for each table, with -1 for rows that hold a null."""
     tables = len(columns[0])
@@ -30,10 +30,12 @@ def joint_codes(columns: Sequence[Sequence[pa.Array]]) -> list[NDArray[np.int64]
     return [np.where(gone, -1, code) for code, gone in zip(total, missing, strict=True)]
 
 
-def _codes(arrays: Sequence[pa.Array]) -> tuple[list[NDArray[np.int64]], int]:
+def _codes(arrays: Sequence[pa.Array | pa.ChunkedArray]) -> tuple[list[NDArray[np.int64]], int]:
     """Numbers of the values of one column in each table (-1 is null), and how many there are."""
     first = arrays[0].type
-    encoded = pa.chunked_array([a if a.type == first else a.cast(first, safe=False) for a in arrays]).combine_chunks()
+    cast = [a if a.type == first else a.cast(first, safe=False) for a in arrays]
+    chunks = [chunk for a in cast for chunk in (a.chunks if isinstance(a, pa.ChunkedArray) else [a])]
+    encoded = pa.chunked_array(chunks, first).combine_chunks()
     encoded = (pa.concat_arrays(encoded.chunks) if isinstance(encoded, pa.ChunkedArray) else encoded).dictionary_encode()
     indices = np.asarray(pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
     return np.split(indices, np.cumsum([len(a) for a in arrays])[:-1]), len(encoded.dictionary)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synth_engine.codes import joint_codes
 from synth_engine.config import Policy
 from synth_engine.errors import SourceDataError
 from synth_engine.schema import ForeignKey, Schema, Table
@@ -195,19 +196,10 @@ def _any_null(data: pa.Table, columns: tuple[str, ...]) -> NDArray[np.bool_]:
 
 def _repeated(data: pa.Table, columns: tuple[str, ...]) -> NDArray[np.bool_]:
     """Rows whose key an earlier row has; a key with a null in it repeats nothing."""
-    if not data.num_rows:
-        return np.zeros(0, dtype=np.bool_)
-    codes = np.stack([_codes(data[c]) for c in columns])
-    _, first = np.unique(codes, axis=1, return_index=True)
+    (code,) = joint_codes([[data[c]] for c in columns])
     again = np.ones(data.num_rows, dtype=np.bool_)
-    again[first] = False
-    return again & ~_any_null(data, columns)
-
-
-def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    encoded = column.combine_chunks()
-    encoded = pa.concat_arrays(encoded.chunks) if isinstance(encoded, pa.ChunkedArray) else encoded
-    return np.asarray(pc.fill_null(encoded.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    again[np.unique(code, return_index=True)[1]] = False
+    return again & (code >= 0)
 
 
 def _orphans(
@@ -216,14 +208,8 @@ def _orphans(
     """Rows without a null in the key whose parent is not there (any more)."""
     parent = read_table(workspace, workspace.snapshot(key.parent), schema.tables[key.parent], list(dict.fromkeys(key.parent_columns)))
     parent = parent.filter(pa.array(kept[key.parent]))
-    child_side = [data[c].cast(parent[p].type, safe=False) for c, p in zip(key.columns, key.parent_columns, strict=True)]
-    if len(child_side) == 1:
-        found = pc.is_in(child_side[0], value_set=parent[key.parent_columns[0]].combine_chunks()).to_numpy()
-        return ~np.asarray(found, dtype=np.bool_) & ~_any_null(data, key.columns)
-    both = [_codes(pa.chunked_array([*c.chunks, *parent[p].chunks])) for c, p in zip(child_side, key.parent_columns, strict=True)]
-    _, code = np.unique(np.stack(both), axis=1, return_inverse=True)
-    code = code.reshape(-1)
-    return ~np.isin(code[: data.num_rows], code[data.num_rows :]) & ~_any_null(data, key.columns)
+    known, wanted = joint_codes([[parent[p], data[c]] for c, p in zip(key.columns, key.parent_columns, strict=True)])
+    return (wanted >= 0) & ~np.isin(wanted, known)
 
 
 def _rewrite(workspace: Workspace, table: Table, keep: NDArray[np.bool_], emptied: dict[str, NDArray[np.bool_]]) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from synth_engine.codes import joint_codes
 from synth_engine.encode.base import Floats
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import Terminal
@@ -23,7 +24,7 @@ def make_unique(columns: dict[str, pa.Array], unique: Sequence[str], modelled: S
 
     Raises `Terminal` naming the key if no column of it can be moved.
     """
-    codes = [_codes(columns[name]) for name in unique]
+    codes = [joint_codes([[columns[name]]])[0] for name in unique]
     if not _repeats(codes).any():
         return
     column = _movable(modelled, columns)
@@ -58,7 +59,7 @@ def _movable(modelled: Sequence[Column], columns: Mapping[str, pa.Array]) -> Col
 def _exchanged(column: pa.Array, others: Sequence[NDArray[np.int64]]) -> pa.Array | None:
     """Repeated categories become the next in frequency that is free beside the other columns; None where too few are."""
     encoded = column.dictionary_encode()
-    codes = _codes(column)
+    (codes,) = joint_codes([[column]])
     by_frequency = np.argsort(-np.bincount(codes[codes >= 0], minlength=len(encoded.dictionary)), kind="stable")
     place = np.empty(len(by_frequency), dtype=np.int64)
     place[by_frequency] = np.arange(len(by_frequency))
@@ -77,11 +78,6 @@ def _too_few_combinations(table: Table, unique: Sequence[str]) -> Terminal:
         value="its columns are categories, or have a format, with too few combinations for the rows asked for",
         advice="ask for fewer rows, or give one of the columns the kind text, integer or timestamp",
     )
-
-
-def _codes(column: pa.Array) -> NDArray[np.int64]:
-    indices = pc.fill_null(column.dictionary_encode().indices, -1)
-    return np.asarray(indices.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _repeats(codes: Sequence[NDArray[np.int64]]) -> NDArray[np.bool_]:
