@@ -45,11 +45,6 @@ class UuidForm:
         outermost = max(min(extreme, len(moments)), 1)
         return cls(version, upper, sum(moments[:outermost]) // outermost, sum(moments[-outermost:]) // outermost)
 
-    @property
-    def timed(self) -> bool:
-        """Whether the time at which one was made can be read from it."""
-        return self.version in (1, 6, 7)
-
     def write(self, bits: int, when: float) -> str:
         """The UUID of 128 random bits, at a point between 0 and 1 of the time that the source's span."""
         moment = self.since + int(when * (self.until - self.since))
