@@ -18,12 +18,13 @@ from synth_engine.errors import CorruptArtefact
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.ordinals import Ordinal
+from synth_engine.model.partners import Partners
 from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
 from synth_engine.workspace import Workspace
 
-FORMAT = 2
+FORMAT = 3
 
 
 def write_model(model: Model, workspace: Workspace) -> None:
@@ -108,6 +109,7 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
                 "depths": list(k.depths),
                 "loop_share": k.loop_share,
                 "degrees": k.degrees.to_json(),
+                "partners": None if k.partners is None else k.partners.to_json(),
             }
             for k in table.keys
         ],
@@ -122,7 +124,8 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         key = ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]))
         summary = (k["summary"][0], k["summary"][1]) if k["summary"] else None
         degrees = DegreeModel.from_json(k["degrees"], booster)
-        keys.append(KeyModel(key, k["null_share"], k["deferred"], degrees, summary, tuple(k["depths"]), k["loop_share"]))
+        partners = None if k["partners"] is None else Partners.from_json(k["partners"])
+        keys.append(KeyModel(key, k["null_share"], k["deferred"], degrees, summary, tuple(k["depths"]), k["loop_share"], partners))
     return TableModel(
         raw["name"],
         raw["rows"],

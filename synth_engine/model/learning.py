@@ -20,6 +20,7 @@ from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
 from synth_engine.model.kept import as_delivered, digest
 from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
+from synth_engine.model.partners import Partners
 from synth_engine.model.preparation import PreparedTable, depths_of, encode_table, prepare
 from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
 from synth_engine.model.state import KeyModel, Model, TableModel, context_tokens
@@ -91,6 +92,7 @@ class _Learner:
         for name, one in self.prepared.items():
             if name not in self.model.skeletons:
                 self._degrees(name, one)
+                self._partners(name, one)
         weights = {name: self.prepared[name].rows * max(self.tokens[name].shape[1], 1) for name in self.model.written}
         for name in self.model.written:
             self._networks(name, self.prepared[name], weights)
@@ -170,15 +172,25 @@ class _Learner:
             )
             self.listener(Progress("train", name, i + 1, len(one.keys), "degrees learned"))
 
+    def _partners(self, name: str, one: PreparedTable) -> None:
+        """Learn which parents go together, for the keys whose parents are drawn by links."""
+        fewest = self.config.privacy.rare_category_entities
+        for i in self.model.tables[name].reference_keys:
+            parent = one.keys[i].parent
+            features = parent_features(self.tokens[parent], self.contexts[parent])
+            self.model.tables[name].keys[i].partners = Partners.fit(one, i, self.prepared, features, fewest, self.seed)
+
     def _networks(self, name: str, one: PreparedTable, weights: dict[str, int]) -> None:
         table = self.model.tables[name]
         deadline = self._deadline(weights[name] / max(sum(weights.values()), 1))
         sequence = one.sequence if table.sequential else None
         if table.reference_keys and one.rows and name not in self.model.skeletons:
-            tokens = link_tokens(self.model, name, {i: one.parents[i] for i in table.reference_keys}, self.tokens)
+            parents = {i: one.parents[i] for i in table.reference_keys}
+            tokens = link_tokens(self.model, name, parents, self.tokens, self.contexts)
+            sizes = [table.keys[i].link_sizes for i in table.reference_keys]
             shape = self._shape(
-                link_sizes(self.model, name),
-                [c for c in range(len(table.reference_keys)) for _ in range(2)],
+                [size for of_key in sizes for size in of_key],
+                [number for number, of_key in enumerate(sizes) for _ in of_key],
                 owner_sizes(self.model, name),
                 sequence,
             )
@@ -252,13 +264,12 @@ def _with_rare_parents(examples: Examples) -> Examples:
 def degree_features(tokens: NDArray[np.int32], context: NDArray[np.int32], before: list[NDArray[np.int64]]) -> NDArray[np.int32]:
     """What a degree is conditioned on, shape (parents, features)."""
     drawn = np.stack(before, axis=1).astype(np.int32) if before else np.zeros((len(tokens), 0), np.int32)
-    return np.concatenate([tokens, context[:, :32], drawn], axis=1)
+    return np.concatenate([parent_features(tokens, context), drawn], axis=1)
 
 
-def link_sizes(model: Model, name: str) -> list[int]:
-    """Vocabulary sizes of the link tokens: for each reference the two codes of its parent, 0 is null."""
-    table = model.tables[name]
-    return [size for i in table.reference_keys for size in (table.keys[i].summary or (1, 1))]
+def parent_features(tokens: NDArray[np.int32], context: NDArray[np.int32]) -> NDArray[np.int32]:
+    """What is known of a parent when its children are linked: its row and the nearest of its ancestors' tokens."""
+    return np.concatenate([tokens, context[:, :32]], axis=1)
 
 
 def summary_slots(model: Model, name: str, key: int) -> tuple[int, int]:
@@ -276,14 +287,28 @@ def own_code(model: Model, name: str, key: int, tokens: NDArray[np.int32]) -> ND
     return tokens[:, summary_slots(model, name, key)[0]]
 
 
+def link_codes(model: Model, name: str, key: int, tokens: NDArray[np.int32], context: NDArray[np.int32]) -> NDArray[np.int64]:
+    """For each parent along a key the tokens of a link to it, shape (parents, `KeyModel.link_sizes`)."""
+    partners = model.tables[name].keys[key].partners
+    summary = tokens[:, list(summary_slots(model, name, key))].astype(np.int64)
+    if partners is None:
+        return summary
+    return np.concatenate([1 + partners.codes(parent_features(tokens, context))[:, None], summary], axis=1)
+
+
 def link_tokens(
-    model: Model, name: str, parents: Mapping[int, NDArray[np.int64]], tokens: Mapping[str, NDArray[np.int32]]
+    model: Model,
+    name: str,
+    parents: Mapping[int, NDArray[np.int64]],
+    tokens: Mapping[str, NDArray[np.int32]],
+    contexts: Mapping[str, NDArray[np.int32]],
 ) -> NDArray[np.int32]:
-    """The codes of the parents a row refers to, shape (rows, 2 * references)."""
+    """The tokens of the links of every row, 0 where there is no parent; shape (rows, tokens of all references)."""
     blocks = []
     for i, at in parents.items():
-        source = tokens[model.tables[name].keys[i].key.parent][:, list(summary_slots(model, name, i))]
-        codes = source[np.maximum(at, 0)] if len(source) else np.zeros((len(at), 2), np.int32)
+        parent = model.tables[name].keys[i].key.parent
+        source = link_codes(model, name, i, tokens[parent], contexts[parent])
+        codes = source[np.maximum(at, 0)] if len(source) else np.zeros((len(at), source.shape[1]), np.int64)
         blocks.append(np.where((at >= 0)[:, None], codes, 0))
     return np.concatenate(blocks, axis=1).astype(np.int32)
 

@@ -14,7 +14,7 @@ from synth_engine.codes import joint_codes
 from synth_engine.errors import Terminal
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.keyplan import KeyPlan, optional_columns, plan_keys, required
-from synth_engine.model.learning import degree_features, own_code, summary_slots
+from synth_engine.model.learning import degree_features, link_codes, own_code
 from synth_engine.model.links import NONE, assign, capped, fit_to_groups, forest, roots_of_groups, without_duplicates
 from synth_engine.model.preparation import take_or_nan
 from synth_engine.model.state import KeyModel, Model, TableModel
@@ -131,12 +131,13 @@ class Linking:
     # -- references --------------------------------------------------------------------------------------------------------
 
     def assign_references(self, table: TableModel, made: GeneratedTable, wished: NDArray[np.int32] | None) -> None:
-        """Assign the live keys other than the owner; `wished` holds two codes for each of `table.reference_keys`."""
+        """Assign the live keys other than the owner; `wished` holds the link tokens of each of `table.reference_keys`."""
         plan = self._plan(made.name)
-        place = {i: 2 * at for at, i in enumerate(table.reference_keys)}
+        ends = np.cumsum([len(table.keys[i].link_sizes) for i in table.reference_keys])
+        drawn = {} if wished is None else dict(zip(table.reference_keys, np.split(wished, ends[:-1], axis=1), strict=True))
         for i in plan.order:
-            if i in place:
-                codes, wishes = self._wishes(made, table.keys[i], i, None if wished is None else wished[:, place[i] : place[i] + 2])
+            if i in table.reference_keys:
+                codes, wishes = self._wishes(made, table.keys[i], i, drawn.get(i))
                 made.parents[i] = self._assigned(made, plan, table.keys[i], i, wishes, codes)
 
     def _wishes(self, made: GeneratedTable, key: KeyModel, i: int, wished: NDArray[np.int32] | None) -> tuple[Rows, Rows]:
@@ -144,11 +145,9 @@ class Linking:
         parent = self.tables[key.key.parent]
         if wished is None or key.summary is None:
             return np.zeros(parent.rows, np.int64), np.full(made.rows, NONE)
-        first, second = summary_slots(self.model, made.name, i)
-        size = key.summary[1]
-        codes = parent.tokens[:, first].astype(np.int64) * size + parent.tokens[:, second]
-        drawn = wished[:, 0].astype(np.int64) * size + wished[:, 1]
-        return codes, np.where(wished[:, 0] == 0, NONE, drawn)
+        codes = link_codes(self.model, made.name, i, parent.tokens, parent.context)
+        place = np.cumprod([1, *key.link_sizes[:0:-1]])[::-1]  # as one number, the first token foremost
+        return codes @ place, np.where(wished[:, 0] == 0, NONE, wished @ place)
 
     def _assigned(self, made: GeneratedTable, plan: KeyPlan, key: KeyModel, i: int, wishes: Rows, codes: Rows) -> Rows:
         """Parents of all rows along key i: those agree with what earlier keys settled, wishes are met as far as the

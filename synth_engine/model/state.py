@@ -18,6 +18,7 @@ from synth_engine.errors import ConfigurationError, SynthError
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
+from synth_engine.model.partners import Partners
 from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.training import TrainingResult
 from synth_engine.schema import ForeignKey, Schema
@@ -30,7 +31,8 @@ MOST_CONTEXT = 160
 class KeyModel:
     """One foreign key: its share of nulls, whether it is deferred (closes a cycle), its degrees, and the vocabulary
     sizes of its parents' child summary. Of a key to the own table, `depths` are the shares of the rows at each depth, and
-    `loop_share` tells how many of the roots refer to themselves rather than to nobody."""
+    `loop_share` tells how many of the roots refer to themselves rather than to nobody. `partners` tells which parents go
+    together with those of other keys, None where their rows do not tell."""
 
     key: ForeignKey
     null_share: float
@@ -39,6 +41,14 @@ class KeyModel:
     summary: tuple[int, int] | None
     depths: tuple[float, ...] = ()
     loop_share: float = 0.0
+    partners: Partners | None = None
+
+    @property
+    def link_sizes(self) -> list[int]:
+        """Vocabulary sizes of a link's tokens: what partners its parent has, if that is told, and the two codes of the child
+        summary. The first token is 0 where there is no parent."""
+        partners = [] if self.partners is None else [1 + self.partners.size]
+        return partners + list(self.summary or (1, 1))
 
 
 @dataclass

@@ -15,17 +15,13 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
 from synth_engine.encode.values import to_floats
+from synth_engine.model.clusters import CHILDREN_INSTEAD, MOST_CODES, PARENTS_PER_CODE, clustered
 from synth_engine.model.coarse import GROUPS, is_ordered
 from synth_engine.model.preparation import PreparedTable
 from synth_engine.randomness import generator
 
-MOST_CODES = 32
-PARENTS_PER_CODE = 40
 SMALL_PARENT = 64
 """A parent table of so few rows is a category of its children: its rows' shares are statistics of theirs."""
-CHILDREN_INSTEAD = 100
-"""A code stands for at least five parents, or for parents with this many children together: then its statistics are
-those of many rows and disclose nobody."""
 
 
 @dataclass
@@ -51,11 +47,11 @@ def summarise(child: PreparedTable, key: int, parent_rows: int, seed: int, fewes
     place[active] = np.arange(len(active))
     features = _features(child, key, place, counts[active])
     rng = generator(seed, "summary", child.table.name, key)
-    coarse, centres = _codes(features, _most_codes(len(active), int(counts.sum())), counts[active], fewest, rng)
+    coarse, centres = clustered(features, _most_codes(len(active), int(counts.sum())), counts[active], fewest, rng)
     tokens[active, 0] = 1 + coarse
     residual = features - centres[coarse]
     fine_codes = int(np.clip(len(active) // (2 * PARENTS_PER_CODE), 1, MOST_CODES))
-    fine, fine_centres = _codes(residual, fine_codes, counts[active], fewest, rng)
+    fine, fine_centres = clustered(residual, fine_codes, counts[active], fewest, rng)
     tokens[active, 1] = 1 + fine
     whole = np.zeros((parent_rows, features.shape[1]))
     whole[active] = features
@@ -74,7 +70,7 @@ def summarise_jointly(summaries: Sequence[Summary], seed: int, table: str, fewes
         np.concatenate([s.features, 2.0 * (s.counts > 0)[:, None]], axis=1)[active] / np.sqrt(s.features.shape[1] + 1) for s in summaries
     ]
     rng = generator(seed, "joint summary", table)
-    codes, centres = _codes(np.concatenate(blocks, axis=1), _most_codes(len(active), int(counts.sum())), counts[active], fewest, rng)
+    codes, centres = clustered(np.concatenate(blocks, axis=1), _most_codes(len(active), int(counts.sum())), counts[active], fewest, rng)
     tokens[active] = 1 + codes
     return tokens, 1 + len(centres)
 
@@ -131,47 +127,3 @@ def _shares(codes: NDArray[np.int64], group: NDArray[np.int64], n: int, counts: 
 def _standardised(block: Floats) -> Floats:
     result: Floats = (block - block.mean(axis=0)) / np.maximum(block.std(axis=0), 1e-6)
     return np.clip(result, -4, 4)
-
-
-def _codes(
-    features: Floats, most: int, weight: NDArray[np.int64], fewest: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], Floats]:
-    """Cluster numbers 0 … k-1, neighbours numbered next to each other, and the centres, none too small to disclose."""
-    centres = _kmeans(features, most, rng)
-    while len(centres) > 1:
-        codes = _nearest(features, centres)
-        members = np.bincount(codes, minlength=len(centres))
-        children = np.bincount(codes, weight, minlength=len(centres))
-        safe = (members >= fewest) | (children >= CHILDREN_INSTEAD)
-        if safe.all():
-            break
-        centres = centres[safe] if safe.any() else centres[[int(members.argmax())]]
-    spread = centres - centres.mean(axis=0)
-    axis = np.linalg.svd(spread, full_matrices=False)[2][0] if len(centres) > 2 else np.ones(features.shape[1])
-    centres = centres[np.argsort(spread @ axis, kind="stable")]
-    return _nearest(features, centres), centres
-
-
-def _kmeans(features: Floats, k: int, rng: np.random.Generator, rounds: int = 12) -> Floats:
-    """Lloyd's algorithm from k distant rows (k-means++ on a sample)."""
-    sample = features[rng.permutation(len(features))[:20_000]]
-    centres = sample[:1]
-    nearest = ((sample - centres[0]) ** 2).sum(axis=1)
-    while len(centres) < k and nearest.sum() > 1e-9:
-        chosen = sample[np.searchsorted(np.cumsum(nearest), rng.random() * nearest.sum()).clip(max=len(sample) - 1)]
-        centres = np.vstack([centres, chosen])
-        nearest = np.minimum(nearest, ((sample - chosen) ** 2).sum(axis=1))
-    for _ in range(rounds):
-        codes = _nearest(sample, centres)
-        filled = np.flatnonzero(np.bincount(codes, minlength=len(centres)))
-        centres = np.stack([sample[codes == c].mean(axis=0) for c in filled])
-    return centres
-
-
-def _nearest(features: Floats, centres: Floats) -> NDArray[np.int64]:
-    out = np.empty(len(features), dtype=np.int64)
-    norms = (centres**2).sum(axis=1)
-    for start in range(0, len(features), 16_384):
-        part = features[start : start + 16_384]
-        out[start : start + len(part)] = (norms - 2 * part @ centres.T).argmin(axis=1)
-    return out
