@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
+from synth_engine.model.context import Context
 
 
 @dataclass
@@ -19,7 +20,7 @@ class GeneratedTable:
     name: str
     rows: int
     tokens: NDArray[np.int32]
-    context: NDArray[np.int32]
+    context: Context
     parents: list[NDArray[np.int64]]
     degrees: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     columns: dict[str, pa.Array] = field(default_factory=dict)

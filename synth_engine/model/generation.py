@@ -17,6 +17,7 @@ from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.encode.text import TextEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import ConfigurationError, Terminal
+from synth_engine.model.context import Context
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.kept import as_delivered, check_kept, kept_rows, prepare_kept
 from synth_engine.model.keyplan import plan_keys
@@ -24,7 +25,7 @@ from synth_engine.model.learning import owner_context
 from synth_engine.model.linking import Linking
 from synth_engine.model.preparation import _is_moment, in_units_of, take_or_nan
 from synth_engine.model.sampling import RelativeColumn, Request, sample
-from synth_engine.model.state import Model, TableModel, context_tokens
+from synth_engine.model.state import Model, TableModel, context_of
 from synth_engine.model.uniqueness import make_unique
 from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.randomness import generator, stream, uniforms
@@ -147,9 +148,7 @@ class Generation:
 
     def _table(self, name: str) -> None:
         table, rows = self.model.tables[name], self.counts[name]
-        made = GeneratedTable(
-            name, rows, np.zeros((rows, 0), np.int32), np.zeros((rows, 0), np.int32), [np.full(rows, -1, np.int64) for _ in table.keys]
-        )
+        made = GeneratedTable(name, rows, np.zeros((rows, 0), np.int32), Context(rows), [np.full(rows, -1, np.int64) for _ in table.keys])
         self.tables[name] = made
         starts, lengths = self._linked(table, made)
         made.context = self._context(table, made)
@@ -169,9 +168,9 @@ class Generation:
         self.linking.part_duplicates(table, made)
         return starts, lengths
 
-    def _context(self, table: TableModel, made: GeneratedTable) -> NDArray[np.int32]:
+    def _context(self, table: TableModel, made: GeneratedTable) -> Context:
         parents = {i: made.parents[i] for i in table.live_keys}
-        return context_tokens(self.model, made.name, parents, self._tokens(), self._contexts(), made.rows)
+        return context_of(self.model, made.name, parents, self._tokens(), self._contexts(), made.rows)
 
     def _wished(
         self, table: TableModel, made: GeneratedTable, starts: NDArray[np.int64] | None, lengths: NDArray[np.int64] | None
@@ -181,9 +180,7 @@ class Generation:
             return None
         owner_parents = np.full(made.rows, -1, np.int64) if table.owner is None else made.parents[table.owner]
         context = owner_context(self.model, made.name, owner_parents, self._tokens())
-        request = Request(
-            made.rows, context, starts, lengths, (), stream(self.seed, "links", made.name), stratify_first=not context.shape[1]
-        )
+        request = Request(made.rows, context, starts, lengths, (), stream(self.seed, "links", made.name), stratify_first=not context.width)
         return sample(table.link_network, self._shaped(table.sequential, request), self.device, self._advance(f"{made.name} links"))
 
     def _rows(self, table: TableModel, made: GeneratedTable, starts: NDArray[np.int64] | None, lengths: NDArray[np.int64] | None) -> None:
@@ -400,7 +397,7 @@ class Generation:
     def _tokens(self) -> dict[str, NDArray[np.int32]]:
         return {name: made.tokens for name, made in self.tables.items()}
 
-    def _contexts(self) -> dict[str, NDArray[np.int32]]:
+    def _contexts(self) -> dict[str, Context]:
         return {name: made.context for name, made in self.tables.items()}
 
     def _advance(self, label: str) -> Advance:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from synth_engine.encode.written import with_written_moments
 from synth_engine.errors import ConfigurationError
+from synth_engine.model.context import Context
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.preparation import PreparedTable, prepare
 from synth_engine.model.state import Model
@@ -77,8 +78,6 @@ def kept_rows(model: Model, name: str, prepared: Mapping[str, PreparedTable]) ->
     tokens = np.zeros((one.rows, 0), np.int32)
     if encoder.columns:
         tokens, _ = encoder.encode({**one.data, **one.loose}, one.reference_values(prepared))
-    made = GeneratedTable(
-        name, one.rows, np.concatenate([skeleton.hidden, tokens], axis=1), np.zeros((one.rows, 0), np.int32), skeleton.parents
-    )
+    made = GeneratedTable(name, one.rows, np.concatenate([skeleton.hidden, tokens], axis=1), Context(one.rows), skeleton.parents)
     made.columns, made.values = dict(one.data), dict(one.moments)
     return made

@@ -16,6 +16,7 @@ from synth_engine.config import Config
 from synth_engine.encode.base import AS_FOUND, EncodingSettings
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.written import with_written_moments
+from synth_engine.model.context import Context
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
 from synth_engine.model.kept import as_delivered, digest
 from synth_engine.model.keyplan import is_unique, surrogate_columns
@@ -23,7 +24,7 @@ from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.partners import Partners
 from synth_engine.model.preparation import PreparedTable, depths_of, encode_table, prepare
 from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
-from synth_engine.model.state import KeyModel, Model, TableModel, context_tokens
+from synth_engine.model.state import KeyModel, Model, TableModel, context_of
 from synth_engine.model.summaries import Summary, summarise, summarise_jointly
 from synth_engine.model.training import Examples, Schedule, train
 from synth_engine.progress import Listener, Progress, ignore
@@ -79,7 +80,7 @@ class _Learner:
         self.model = Model(schema, {}, self.seed, kept=digests, structure=config.structure)
         self.tokens: dict[str, NDArray[np.int32]] = {}
         self.learned: dict[str, NDArray[np.bool_]] = {}
-        self.contexts: dict[str, NDArray[np.int32]] = {}
+        self.contexts: dict[str, Context] = {}
 
     def run(self) -> Model:
         for done, (name, one) in enumerate(self.prepared.items(), 1):
@@ -152,7 +153,7 @@ class _Learner:
 
     def _contextualise(self, name: str, one: PreparedTable) -> None:
         parents = {i: one.parents[i] for i in one.plan.live}
-        self.contexts[name] = context_tokens(self.model, name, parents, self.tokens, self.contexts, one.rows)
+        self.contexts[name] = context_of(self.model, name, parents, self.tokens, self.contexts, one.rows)
 
     def _degrees(self, name: str, one: PreparedTable) -> None:
         """Learn each key's degrees from what is known of the parent: its row, its ancestors, degrees drawn before."""
@@ -206,7 +207,7 @@ class _Learner:
                 examples = _with_rare_parents(examples)
             table.row_network = self._train(name, "rows", shape, examples, deadline)
 
-    def _owner_context(self, name: str, one: PreparedTable) -> NDArray[np.int32]:
+    def _owner_context(self, name: str, one: PreparedTable) -> Context:
         owner = self.model.tables[name].owner
         parents = np.full(one.rows, -1) if owner is None else one.parents[owner]
         return owner_context(self.model, name, parents, self.tokens)
@@ -253,7 +254,7 @@ def _with_rare_parents(examples: Examples) -> Examples:
     return Examples(
         examples.tokens[rows],
         learn,
-        examples.context[rows],
+        examples.context.of(rows),
         None,
         examples.held_out[rows],
         examples.slot_positions,
@@ -261,15 +262,15 @@ def _with_rare_parents(examples: Examples) -> Examples:
     )
 
 
-def degree_features(tokens: NDArray[np.int32], context: NDArray[np.int32], before: list[NDArray[np.int64]]) -> NDArray[np.int32]:
+def degree_features(tokens: NDArray[np.int32], context: Context, before: list[NDArray[np.int64]]) -> NDArray[np.int32]:
     """What a degree is conditioned on, shape (parents, features)."""
     drawn = np.stack(before, axis=1).astype(np.int32) if before else np.zeros((len(tokens), 0), np.int32)
     return np.concatenate([parent_features(tokens, context), drawn], axis=1)
 
 
-def parent_features(tokens: NDArray[np.int32], context: NDArray[np.int32]) -> NDArray[np.int32]:
+def parent_features(tokens: NDArray[np.int32], context: Context) -> NDArray[np.int32]:
     """What is known of a parent when its children are linked: its row and the nearest of its ancestors' tokens."""
-    return np.concatenate([tokens, context[:, :32]], axis=1)
+    return np.concatenate([tokens, context.whole()[:, :32]], axis=1)
 
 
 def summary_slots(model: Model, name: str, key: int) -> tuple[int, int]:
@@ -287,7 +288,7 @@ def own_code(model: Model, name: str, key: int, tokens: NDArray[np.int32]) -> ND
     return tokens[:, summary_slots(model, name, key)[0]]
 
 
-def link_codes(model: Model, name: str, key: int, tokens: NDArray[np.int32], context: NDArray[np.int32]) -> NDArray[np.int64]:
+def link_codes(model: Model, name: str, key: int, tokens: NDArray[np.int32], context: Context) -> NDArray[np.int64]:
     """For each parent along a key the tokens of a link to it, shape (parents, `KeyModel.link_sizes`)."""
     partners = model.tables[name].keys[key].partners
     summary = tokens[:, list(summary_slots(model, name, key))].astype(np.int64)
@@ -301,7 +302,7 @@ def link_tokens(
     name: str,
     parents: Mapping[int, NDArray[np.int64]],
     tokens: Mapping[str, NDArray[np.int32]],
-    contexts: Mapping[str, NDArray[np.int32]],
+    contexts: Mapping[str, Context],
 ) -> NDArray[np.int32]:
     """The tokens of the links of every row, 0 where there is no parent; shape (rows, tokens of all references)."""
     blocks = []
@@ -319,15 +320,12 @@ def owner_sizes(model: Model, name: str) -> list[int]:
     return [] if owner is None else [size + 1 for size in model.slot_sizes(model.tables[name].keys[owner].key.parent)]
 
 
-def owner_context(model: Model, name: str, parents: NDArray[np.int64], tokens: Mapping[str, NDArray[np.int32]]) -> NDArray[np.int32]:
-    """The owner's tokens for each row, 0 where there is no owner."""
+def owner_context(model: Model, name: str, parents: NDArray[np.int64], tokens: Mapping[str, NDArray[np.int32]]) -> Context:
+    """What the link network is told of each row: its owner's tokens."""
     owner = model.tables[name].owner
     if owner is None:
-        return np.zeros((len(parents), 0), np.int32)
-    source = tokens[model.tables[name].keys[owner].key.parent]
-    gathered = source[np.maximum(parents, 0)] + 1 if len(source) else np.zeros((len(parents), source.shape[1]), np.int32)
-    gathered[parents < 0] = 0
-    return gathered.astype(np.int32)
+        return Context(len(parents))
+    return Context(len(parents), (parents,), (tokens[model.tables[name].keys[owner].key.parent],))
 
 
 def _has_siblings(one: PreparedTable) -> bool:

@@ -63,6 +63,13 @@ def flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+def half_precision(device: torch.device) -> torch.autocast:
+    """A context in which a GPU with units for it takes products in bfloat16; elsewhere it changes nothing. Weights and losses stay
+    in single precision. (On CPUs with such units the many small shapes of sequences cost more than the products gain.)"""
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
 def order_mask(columns: tuple[int, ...], rank: np.ndarray | None = None) -> Tensor:
     """Which slot (row) may inform which slot (column), given the rank of each table column in the drawing order."""
     column = np.array(columns)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Floats
 from synth_engine.encode.relative import RelativeEncoder
+from synth_engine.model.context import Context
 from synth_engine.model.network import WINDOW, RowNetwork, flushed_denormals, position_features
 from synth_engine.randomness import stream, uniforms
 
@@ -36,13 +37,13 @@ class RelativeColumn:
 
 @dataclass
 class Request:
-    """What to draw: `rows` rows with their `context` tokens; `starts` and `lengths` of the sequences, or None for
+    """What to draw: `rows` rows with their `context`; `starts` and `lengths` of the sequences, or None for
     independent rows; `stratify_first` spreads the first slot evenly over all rows instead of drawing it row by row;
     `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn; `never_null` the
     slots of which token 0 must not be drawn."""
 
     rows: int
-    context: NDArray[np.int32]
+    context: Context
     starts: NDArray[np.int64] | None
     lengths: NDArray[np.int64] | None
     relative: Sequence[RelativeColumn]
@@ -118,7 +119,7 @@ class _Drawing:
         """Draw all slots of these rows; returns their embeddings (rows, slots, embedding). In sequences, `told` is what
         the network knows of position and earlier siblings, `t` the place in the sequence, `later` the siblings to come."""
         network = self.network
-        context = torch.from_numpy(self.request.context[rows].astype(np.int64)).to(self.device) if network.shape.context else None
+        context = torch.from_numpy(self.request.context[rows]).to(self.device) if network.shape.context else None
         position, history = told if told is not None else (None, None)
         side = network.side_input(context, position, history)
         tokens = torch.zeros(len(rows), len(network.shape.slots), dtype=torch.long, device=self.device)

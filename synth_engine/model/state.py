@@ -15,6 +15,7 @@ from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import ConfigurationError, SynthError
+from synth_engine.model.context import MOST_CONTEXT, Context
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
@@ -22,9 +23,6 @@ from synth_engine.model.partners import Partners
 from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.training import TrainingResult
 from synth_engine.schema import ForeignKey, Schema
-
-MOST_CONTEXT = 160
-"""Context tokens of a row; what lies further (ancestors of ancestors) is left out first."""
 
 
 @dataclass
@@ -199,26 +197,15 @@ class Model:
         }
 
 
-def context_tokens(
+def context_of(
     model: Model,
     table: str,
-    parents: dict[int, NDArray[np.int64]],
-    tokens: dict[str, NDArray[np.int32]],
-    contexts: dict[str, NDArray[np.int32]],
+    parents: Mapping[int, NDArray[np.int64]],
+    tokens: Mapping[str, NDArray[np.int32]],
+    contexts: Mapping[str, Context],
     rows: int,
-) -> NDArray[np.int32]:
-    """Context of every row, shape (rows, context tokens). `parents` maps each live key's number to row numbers."""
-    own: list[NDArray[np.int32]] = []
-    further: list[NDArray[np.int32]] = []
-    for i in model.tables[table].live_keys:
-        name, at = model.tables[table].keys[i].key.parent, parents[i]
-        missing = at < 0
-        for source, shift, out in ((tokens[name], 1, own), (contexts[name], 0, further)):
-            if not len(source):
-                out.append(np.zeros((rows, source.shape[1]), np.int32))
-                continue
-            gathered = source[np.maximum(at, 0)] + shift
-            gathered[missing] = 0
-            out.append(gathered)
-    blocks = own + further
-    return np.concatenate(blocks, axis=1)[:, :MOST_CONTEXT].astype(np.int32) if blocks else np.zeros((rows, 0), np.int32)
+) -> Context:
+    """Context of every row. `parents` maps each live key's number to row numbers."""
+    names = [model.tables[table].keys[i].key.parent for i in model.tables[table].live_keys]
+    links = tuple(parents[i] for i in model.tables[table].live_keys)
+    return Context(rows, links, tuple(tokens[name] for name in names), tuple(contexts[name] for name in names))

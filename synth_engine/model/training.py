@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
-from synth_engine.model.network import WINDOW, NetworkShape, RowNetwork, flushed_denormals, order_mask, position_features
+from synth_engine.model.context import Context
+from synth_engine.model.network import WINDOW, NetworkShape, RowNetwork, flushed_denormals, half_precision, order_mask, position_features
 from synth_engine.progress import per_second
 
 BATCH_ROWS = 1024
@@ -24,13 +25,13 @@ FALLS = 3
 
 @dataclass
 class Examples:
-    """What a network learns from. `tokens` and `learn` have shape (rows, slots), `context` (rows, context tokens);
-    `sequence` numbers each row's sequence (rows of one stand together, in order) or is None for independent rows. The
-    positions give the natural order of tokens, where they have one."""
+    """What a network learns from. `tokens` and `learn` have shape (rows, slots); `sequence` numbers each row's sequence (rows
+    of one stand together, in order) or is None for independent rows. The positions give the natural order of tokens, where they
+    have one."""
 
     tokens: NDArray[np.int32]
     learn: NDArray[np.bool_] | None
-    context: NDArray[np.int32]
+    context: Context
     sequence: NDArray[np.int64] | None
     held_out: NDArray[np.bool_]
     slot_positions: Sequence[Floats | None] = ()
@@ -100,9 +101,9 @@ class _Feeder:
 
     def __init__(self, shape: NetworkShape, examples: Examples, device: torch.device) -> None:
         self.shape, self.device = shape, device
-        self.tokens = torch.from_numpy(examples.tokens.astype(np.int64)).to(device)
+        self.tokens = torch.from_numpy(examples.tokens).to(device)
         self.learn = None if examples.learn is None else torch.from_numpy(examples.learn).to(device)
-        self.context = torch.from_numpy(examples.context.astype(np.int64)).to(device) if shape.context else None
+        self.context = examples.context if shape.context else None
         self.sequence = examples.sequence if shape.sequential else None
         if self.sequence is not None:
             starts = np.flatnonzero(np.r_[True, self.sequence[1:] != self.sequence[:-1]])
@@ -147,6 +148,10 @@ class _Feeder:
 
     def loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor) -> tuple[torch.Tensor, int]:
         """Mean loss of a batch and its number of rows."""
+        with half_precision(self.device):
+            return self._loss(network, batch, mask)
+
+    def _loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor) -> tuple[torch.Tensor, int]:
         history = position = None
         if batch.before is None:
             rows = torch.from_numpy(batch.rows).to(self.device)
@@ -154,10 +159,10 @@ class _Feeder:
         else:
             rows, embedded, history = self._history(network, batch)
             position = self.position[rows]
-        context = self.context[rows] if self.context is not None else None
+        context = None if self.context is None else torch.from_numpy(self.context[rows.cpu().numpy()]).to(self.device)
         side = network.side_input(context, position, history)
         hidden = network.hidden(embedded, mask, side)
-        return network.loss(hidden, self.tokens[rows], None if self.learn is None else self.learn[rows]), len(rows)
+        return network.loss(hidden, self.tokens[rows].long(), None if self.learn is None else self.learn[rows]), len(rows)
 
     def _history(self, network: RowNetwork, batch: _Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Valid rows, their embeddings, and what each is told of its earlier siblings."""
@@ -176,7 +181,7 @@ class _Feeder:
 class _Trainer:
     def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule) -> None:
         self.network, self.feeder, self.schedule = network, feeder, schedule
-        self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=1e-3)
+        self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=1e-3, fused=True)
         self.mask = order_mask(network.shape.columns).to(feeder.device)
         self.steps = 0
         self.planned = schedule.steps

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from synth_engine.model.context import Context
 from synth_engine.model.network import POSITION_FEATURES, NetworkShape, RowNetwork, order_mask, position_features
 from synth_engine.model.training import Examples, Schedule, train
 
@@ -105,7 +106,7 @@ def test_training_learns_what_one_column_says_of_another_and_is_reproducible(seq
     tokens = np.stack([first, (first + 1) % 4], axis=1).astype(np.int32)
     shape = NetworkShape((4, 4), (0, 1), (), sequential, embedding=8, hidden=16, recurrent=8)
     sequence = np.arange(600) // 3 if sequential else None
-    examples = Examples(tokens, None, np.zeros((600, 0), np.int32), sequence, np.arange(600) // 3 % 10 == 0)
+    examples = Examples(tokens, None, Context(600), sequence, np.arange(600) // 3 % 10 == 0)
     losses = []
     made = [
         train(shape, examples, Schedule(12, 400, None, 3, 1e-2), torch.device("cpu"), lambda *facts: losses.append(facts)) for _ in range(2)
@@ -121,7 +122,7 @@ def test_a_time_budget_that_is_over_ends_training_and_is_told():
     shape = NetworkShape((2,), (0,), (), False, embedding=4, hidden=4)
     _, result = train(
         shape,
-        Examples(tokens, None, np.zeros((100, 0), np.int32), None, np.arange(100) < 10),
+        Examples(tokens, None, Context(100), None, np.arange(100) < 10),
         Schedule(9, 99, 0.0, 0),
         torch.device("cpu"),
         lambda *_: None,
