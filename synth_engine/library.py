@@ -109,7 +109,7 @@ class SynthModel:
     @property
     def schema(self) -> Schema:
         """The schema it was trained on."""
-        return self._model.schema
+        return self._model.twin
 
     def generate(
         self,

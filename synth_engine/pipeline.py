@@ -187,11 +187,11 @@ def generate(config: Config, workspace: Workspace, listener: Listener = ignore) 
     trained = workspace.require("train")
     workspace.verify(trained)
     model = read_model(workspace)
-    _same_fingerprint(model.schema, _schema(workspace))
+    _same_fingerprint(model.twin, _schema(workspace))
     _same_purpose(trained, config)
     if model.kept:
         workspace.verify(workspace.require("extract"))
-    kept = {name: read_table(workspace, workspace.snapshot(name), model.schema.tables[name]) for name in model.kept}
+    kept = {name: read_table(workspace, workspace.snapshot(name), model.twin.tables[name]) for name in model.kept}
     generation = Generation(
         model,
         config.rows,
@@ -204,7 +204,7 @@ def generate(config: Config, workspace: Workspace, listener: Listener = ignore) 
     files: list[FileEntry] = []
     for name in model.tables:
         written, _ = write_table(
-            workspace, workspace.synthetic(name), model.schema.tables[name], generation.batches(name, config.generation_batch_rows)
+            workspace, workspace.synthetic(name), model.twin.tables[name], generation.batches(name, config.generation_batch_rows)
         )
         files += written
     rows = {name: _rows(files, workspace.synthetic(name)) for name in model.tables}

@@ -23,7 +23,7 @@ from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
 from synth_engine.workspace import Workspace
 
-FORMAT = 2
+FORMAT = 3
 
 
 def write_model(model: Model, workspace: Workspace) -> None:
@@ -46,14 +46,14 @@ def write_model(model: Model, workspace: Workspace) -> None:
             with workspace.open(workspace.skeleton(name), "wb") as out:
                 pq.write_table(model.skeletons[name].to_arrow(), out)
         tables.append(_table_to_json(table, {p: n.shape.to_json() if n else None for p, n in networks.items()}))
-    workspace.write_json(workspace.categories, {name: table.encoder.categories() for name, table in model.tables.items()})
+    workspace.write_json(workspace.categories, model.categories())
     content = {
         "format": FORMAT,
         "seed": model.seed,
         "cut_short": model.cut_short,
         "kept": model.kept,
         "structure": model.structure,
-        "schema": model.schema.to_dict(),
+        "schema": model.twin.to_dict(),
         "tables": tables,
     }
     workspace.write_bytes(f"{workspace.model}/model.json", json.dumps(content).encode())
@@ -92,6 +92,7 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
         "ordinal": None if table.ordinal is None else table.ordinal.to_json(),
         "joint_codes": table.joint_codes,
         "hidden_rows": None if table.hidden_rows is None else table.hidden_rows.tolist(),
+        "types_alone": table.types_alone,
         "encoder": table.encoder.to_json(),
         "references": {c: [[r.source, r.key, r.column] for r in found] for c, found in table.references.items()},
         "key_generators": {c: g.to_json() for c, g in table.key_generators.items()},
@@ -138,6 +139,7 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         _network(raw["shapes"]["links"], f"{prefix}-links.pt", workspace),
         raw["joint_codes"],
         None if raw["hidden_rows"] is None else np.array(raw["hidden_rows"], dtype=np.int32),
+        types_alone=raw["types_alone"],
     )
 
 

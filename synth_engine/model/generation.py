@@ -26,9 +26,10 @@ from synth_engine.model.preparation import _is_moment, in_units_of, take_or_nan
 from synth_engine.model.sampling import RelativeColumn, Request, sample
 from synth_engine.model.state import Model, TableModel, context_tokens
 from synth_engine.model.uniqueness import make_unique
+from synth_engine.polymorphic import collapsed
 from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.randomness import generator, stream, uniforms
-from synth_engine.schema import Column
+from synth_engine.schema import Column, PolymorphicKey
 from synth_engine.schema.checks import links_that_are_given, require_memory, rows_that_are_given
 from synth_engine.schema.types import arrow_schema, to_arrow
 
@@ -112,7 +113,7 @@ class Generation:
         if faults := links_that_are_given(temperature, model.structure):
             raise ConfigurationError(faults)
         check_kept(model, kept or {})
-        self.delivered = as_delivered(model.schema, kept or {})
+        self.delivered = as_delivered(model.twin, kept or {})
         self.prepared = prepare_kept(model, self.delivered) if self.delivered else {}
         self.tables: dict[str, GeneratedTable] = {}
         self.linking = Linking(model, self.tables, seed, temperature)
@@ -242,6 +243,7 @@ class Generation:
         referred = {c for t in self.model.tables.values() for k in t.keys if k.key.parent == made.name for c in k.key.parent_columns}
         uniques = [u for u in (schema.primary_key, *schema.unique) if u and any(c.column.name in u for c in table.encoder.columns)]
         needed = referred | {c for u in (schema.primary_key, *uniques) for c in u} | self._settled_by_the_row(made.name)
+        needed |= {reference.type_column for reference in schema.polymorphic}
         given = self._given_by_keys(table, made, deferred=False)
         for c in table.encoder.columns:
             name = c.column.name
@@ -374,12 +376,14 @@ class Generation:
 
     def batches(self, name: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The table in batches, columns in schema order; the batches' size does not change a value."""
-        table, made, schema = self.model.tables[name], self.tables[name], self.model.schema.tables[name]
+        table, made, schema = self.model.tables[name], self.tables[name], self.model.twin.tables[name]
         arrow = arrow_schema(schema)
         if name in self.delivered:
             yield from self.delivered[name].combine_chunks().to_batches(max_chunksize=batch_rows) or [pa.RecordBatch.from_pylist([], arrow)]
             return
         foreign = self._given_by_keys(table, made, deferred=True)
+        for reference in schema.polymorphic:
+            foreign |= self._collapsed(table, made, reference, foreign)
         order = self._order(made)
         for start in range(0, max(made.rows, 1), batch_rows):
             rows = np.arange(start, min(start + batch_rows, made.rows))
@@ -389,6 +393,23 @@ class Generation:
                 whole = foreign.get(c.name, made.columns.get(c.name))
                 columns.append(self._decode(table, made, c.name, rows) if whole is None else whole.take(pa.array(rows)))
             yield pa.RecordBatch.from_arrays(columns, schema=arrow)
+
+    def _collapsed(
+        self, table: TableModel, made: GeneratedTable, reference: PolymorphicKey, foreign: Mapping[str, pa.Array]
+    ) -> dict[str, pa.Array]:
+        """Type and id of a polymorphic reference. Raises `Terminal` if the id must not be null and would be."""
+        column, schema = reference.type_column, self.model.twin.tables[made.name]
+        encoder = next(c.encoder for c in table.encoder.columns if c.column.name == column)
+        others = encoder.values if isinstance(encoder, CategoryEncoder) else pa.array([], pa.string())
+        found = collapsed(schema, reference, foreign, made.columns[column], table.types_alone[column], others)
+        lacking = found[reference.id_column].null_count
+        if lacking and not schema.column(reference.id_column).nullable:
+            raise Terminal(
+                f"Every row must refer to somebody along {reference.label(made.name)}",
+                value=f"{lacking} rows do not",
+                advice=f"ask for more rows of {', '.join(reference.tables)}, or fewer of {made.name}",
+            )
+        return found
 
     def _order(self, made: GeneratedTable) -> NDArray[np.int64] | None:
         """The order in which the rows are numbered and written; None where it is the one they were drawn in. Rows that stand for

@@ -25,6 +25,7 @@ from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
 from synth_engine.model.state import KeyModel, Model, TableModel, context_tokens
 from synth_engine.model.summaries import Summary, summarise, summarise_jointly
 from synth_engine.model.training import Examples, Schedule, train
+from synth_engine.polymorphic import expanded, expanded_tables, types_alone
 from synth_engine.progress import Listener, Progress, ignore
 from synth_engine.randomness import stream
 from synth_engine.schema import Schema
@@ -62,8 +63,8 @@ def learn(schema: Schema, tables: Mapping[str, pa.Table], config: Config, listen
 class _Learner:
     def __init__(self, schema: Schema, tables: Mapping[str, pa.Table], config: Config, listener: Listener) -> None:
         kept = {name: tables[name] for name in schema.tables if name in config.keep}
-        tables = {**tables, **as_delivered(schema, kept)}
-        self.schema = with_written_moments(schema, lambda name, columns: tables[name].select(columns).to_batches())
+        tables = expanded_tables(schema, {**tables, **as_delivered(schema, kept)})
+        self.schema = with_written_moments(expanded(schema), lambda name, columns: tables[name].select(columns).to_batches())
         self.config, self.listener = config, listener
         self.size = SIZES[config.training.size]
         self.settings = EncodingSettings(config.privacy.rare_category_entities, config.privacy.extreme_value_entities, self.size.bins)
@@ -112,6 +113,7 @@ class _Learner:
             name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, None, one.ordinal
         )
         self.model.tables[name].keys_follow = _followed_column(one, generators)
+        self.model.tables[name].types_alone = {r.type_column: types_alone(r, one.data) for r in one.table.polymorphic}
         for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):
             kept[name] = np.zeros(one.rows, dtype=np.bool_)
             kept[name][one.source_row] = marks

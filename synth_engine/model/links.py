@@ -218,6 +218,22 @@ def forest(
     return parent
 
 
+def with_roots(parent: NDArray[np.int64], roots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same forest over the same rows with other rows at its roots, as many as it has: rows of most children take the places
+    of most children."""
+    degree = np.bincount(parent[parent >= 0], minlength=len(parent))
+    chosen = np.zeros(len(parent), dtype=np.bool_)
+    chosen[roots] = True
+    places = np.lexsort((-degree, parent >= 0))
+    rows = np.lexsort((-degree, ~chosen))
+    row_at = np.empty(len(parent), dtype=np.int64)
+    row_at[places] = rows
+    out = np.full(len(parent), -1, dtype=np.int64)
+    child = np.flatnonzero(parent >= 0)
+    out[row_at[child]] = row_at[parent[child]]
+    return out
+
+
 def _by_level(members: NDArray[np.int64], degrees: NDArray[np.int64], roots: int, depths: NDArray[np.float64]) -> NDArray[np.int64]:
     """The members, by falling degree, in line: each level has as many rows as the one before has children."""
     line, level, wanted = [], roots, depths * len(members)
