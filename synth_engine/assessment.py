@@ -54,7 +54,7 @@ def assess(workspace: Workspace, schema: Schema, seed: int, listener: Listener =
             versions=manifests["generate"].versions,
             seed=manifests["generate"].seed,
             notes=_notes(schema, manifests),
-            warnings=_warnings(kept, manifests["train"].facts["structure"]),
+            warnings=_warnings(schema, kept, manifests["train"].facts["structure"]),
         )
     )
     workspace.write_bytes(workspace.report, page.encode())
@@ -79,14 +79,18 @@ def _told(of_columns: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
     return [f"{table}.{column}: {what}" for table, columns in of_columns.items() for column, found in columns.items() for what in found]
 
 
-def _warnings(kept: Sequence[str], structure: str) -> list[str]:
-    """What of the twin is real, on purpose."""
+def _warnings(schema: Schema, kept: Sequence[str], structure: str) -> list[str]:
+    """What of the twin is real, or broken, on purpose."""
     found = [f"These tables are real, not synthetic, and not part of the privacy figures: {', '.join(kept)}."] if kept else []
     if structure == "original":
         found.append(
             "Which row refers to which is as in the source. Who knows a part of its graph can find the same part here: give this twin "
             "to trusted people only."
         )
+    broken = [(k.label(n), k.orphan_share) for n, table in schema.tables.items() for k in table.foreign_keys if k.orphan_share]
+    if broken:
+        shares = ", ".join(f"{label} ({share:.2%} of the rows)" for label, share in broken)
+        found.append(f"These keys have orphans, as the source does, and are not declared in the target: {shares}.")
     return found
 
 

@@ -45,9 +45,10 @@ class Links(_Section):
 
 class Policy(_Section):
     """What to do when the source breaks its own keys. `fail` stops with counts; `drop` leaves the rows out of the
-    training data; `null` empties the orphaned key where it may be null, and leaves the row out where it may not."""
+    training data; `null` empties the orphaned key where it may be null, and leaves the row out where it may not; `reproduce` gives
+    the twin as many orphans, whose key no parent has and no constraint holds."""
 
-    orphans: Literal["fail", "drop", "null"] = "fail"
+    orphans: Literal["fail", "drop", "null", "reproduce"] = "fail"
     duplicate_keys: Literal["fail", "drop"] = "fail"
 
 

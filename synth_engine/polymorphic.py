@@ -34,14 +34,19 @@ def _with_hidden_keys(schema: Schema, table: Table) -> Table:
 
 def expanded(schema: Schema) -> Schema:
     """The schema that a model learns: the hidden keys stand for type and id. The type column holds the type of rows that use
-    none of the keys assigned with the rows; unique keys of type and id become one for each type."""
+    none of the keys assigned with the rows; unique keys of type and id become one for each type. Keys with orphans may be null."""
     return Schema({name: _expanded(table) for name, table in with_hidden_keys(schema).tables.items()})
 
 
 def _expanded(table: Table) -> Table:
     ids = {reference.id_column: reference for reference in table.polymorphic}
     types = {reference.type_column for reference in table.polymorphic}
-    columns = tuple(replace(c, kind=Kind.CATEGORY, nullable=True) if c.name in types else c for c in table.columns if c.name not in ids)
+    broken = {column for key in table.foreign_keys if key.orphan_share for column in key.columns}
+    columns = tuple(
+        replace(c, kind=Kind.CATEGORY, nullable=True) if c.name in types else replace(c, nullable=c.nullable or c.name in broken)
+        for c in table.columns
+        if c.name not in ids
+    )
     unique = [key for u in (table.primary_key, *table.unique) if ids.keys() & set(u) for key in _unique_by_type(u, ids)]
     return replace(
         table,

@@ -101,13 +101,17 @@ def mend_keys(workspace: Workspace, schema: Schema, policy: Policy) -> list[KeyF
     """Find rows that break a primary, unique or foreign key, and treat them as the policy says, in the snapshot.
 
     Returns the faults found; rows that refer to a row left out count as orphans. Raises `SourceDataError` that lists all
-    faults if the policy is to fail.
+    faults if the policy is to fail, or all orphans that cannot be reproduced.
     """
     faults: list[KeyFault] = []
     kept = {name: _identified(workspace, table, faults) for name, table in schema.tables.items()}
     orphans = _find_orphans(workspace, schema, policy, kept)
     faults += [KeyFault(name, "orphans", key.label(name), int(rows.sum())) for (name, key), rows in orphans.items()]
     _refuse([f for f in faults if (policy.orphans if f.kind == "orphans" else policy.duplicate_keys) == "fail"])
+    if policy.orphans == "reproduce":
+        _refuse_irreproducible(
+            [f for f, (name, key) in zip(faults[-len(orphans) :], orphans, strict=False) if _is_shared(schema, name, key)]
+        )
     emptied: dict[str, dict[str, NDArray[np.bool_]]] = {}
     for (name, key), rows in orphans.items():
         if _is_emptied(policy, schema.tables[name], key):
@@ -168,7 +172,7 @@ def _find_orphans(
                 rows = _orphans(workspace, schema, table, key, kept) & kept[name] & ~found.get((name, key), np.False_)
                 if rows.any():
                     found[name, key] = found.get((name, key), np.False_) | rows
-                    if not _is_emptied(policy, table, key):
+                    if policy.orphans != "reproduce" and not _is_emptied(policy, table, key):
                         kept[name] = kept[name] & ~rows
                         changed = cycles
     return found
@@ -184,6 +188,21 @@ def _own_columns(key: Key) -> tuple[str, ...]:
     return key.columns if isinstance(key, ForeignKey) else (key.id_column,)
 
 
+def _is_shared(schema: Schema, name: str, key: Key) -> bool:
+    """Whether a value that no parent has cannot be put into the key: it is of several columns, or another key needs its column."""
+    others = (other for other in schema.tables[name].foreign_keys if other != key)
+    return not isinstance(key, ForeignKey) or len(key.columns) > 1 or any(set(key.columns) & set(other.columns) for other in others)
+
+
+def _refuse_irreproducible(faults: list[KeyFault]) -> None:
+    if faults:
+        raise SourceDataError(
+            "Orphans can be reproduced only where the key is one column that no other foreign key has",
+            value="; ".join(map(str, faults)),
+            advice="mend the source, or set policy.orphans: drop (or null, for nullable keys)",
+        )
+
+
 def _count_rows(workspace: Workspace, table: Table) -> int:
     return sum(part_rows(workspace, path) for path in workspace.parts(workspace.snapshot(table.name)))
 
@@ -193,7 +212,8 @@ def _refuse(faults: list[KeyFault]) -> None:
         raise SourceDataError(
             "The source must keep its own keys, or the policy must say what to do",
             value="; ".join(map(str, faults)),
-            advice="mend the source, or set policy.duplicate_keys: drop and policy.orphans: drop (or null, for nullable keys)",
+            advice="mend the source, or set policy.duplicate_keys: drop and policy.orphans: drop (or null, for nullable keys), "
+            "or reproduce",
         )
 
 

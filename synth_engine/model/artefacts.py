@@ -18,6 +18,7 @@ from synth_engine.errors import CorruptArtefact
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.ordinals import Ordinal
+from synth_engine.model.orphans import Orphans
 from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
@@ -108,6 +109,8 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
                 "summary": k.summary,
                 "depths": list(k.depths),
                 "loop_share": k.loop_share,
+                "orphan_share": k.key.orphan_share,
+                "orphans": None if k.orphans is None else k.orphans.to_json(),
                 "degrees": k.degrees.to_json(),
             }
             for k in table.keys
@@ -120,10 +123,11 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
     for i, k in enumerate(raw["keys"]):
         path = f"{prefix}-degrees-{i}.txt"
         booster = workspace.read_bytes(path).decode() if workspace.exists(path) else None
-        key = ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]))
+        key = ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]), k["orphan_share"])
         summary = (k["summary"][0], k["summary"][1]) if k["summary"] else None
         degrees = DegreeModel.from_json(k["degrees"], booster)
-        keys.append(KeyModel(key, k["null_share"], k["deferred"], degrees, summary, tuple(k["depths"]), k["loop_share"]))
+        orphans = Orphans.from_json(k["orphans"]) if k["orphans"] else None
+        keys.append(KeyModel(key, k["null_share"], k["deferred"], degrees, summary, tuple(k["depths"]), k["loop_share"], orphans))
     return TableModel(
         raw["name"],
         raw["rows"],

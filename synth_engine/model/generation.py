@@ -324,7 +324,9 @@ class Generation:
         """The columns of keys: the parents' values, or some where the row refers to nobody but has one."""
         given = self.linking.key_columns(made, deferred)
         schema = self.model.schema.tables[made.name]
-        loose = [schema.column(c.column.name) for c in table.encoder.columns if c.column.name in given]
+        broken = {k.key.columns[0]: i for i, k in enumerate(table.keys) if k.orphans is not None and k.key.columns[0] in given}
+        names = [c.column.name for c in table.encoder.columns if c.column.name in given and c.column.name not in broken]
+        loose = [schema.column(name) for name in names]
         for column in loose:
             some = self.linking.some_values(made, column.name, deferred)
             there = self._has_value(table, made, column)
@@ -336,9 +338,34 @@ class Generation:
                 chosen = columns[-1].name
                 given[chosen] = pc.if_else(pa.array(complete), pa.scalar(None, given[chosen].type), given[chosen])
         present = self.model.skeletons[made.name].present if made.name in self.model.skeletons else {}
-        for name, rows in ((name, rows) for name, rows in present.items() if name in given):
+        given |= {column: self._with_orphans(table, made, i, given[column]) for column, i in broken.items()}
+        for name, rows in ((name, rows) for name, rows in present.items() if name in given and name not in broken):
             given[name] = pc.if_else(pa.array(rows), _filled(given[name], False), pa.scalar(None, given[name].type))
         return given
+
+    def _with_orphans(self, table: TableModel, made: GeneratedTable, i: int, given: pa.Array) -> pa.Array:
+        """The values along key i, with those of orphans in as many of the rows that refer to nobody as should be, or in all of them if
+        none may be null. Which, the model has drawn with the row, or the source's graph says."""
+        key, orphans, twin = table.keys[i].key, table.keys[i].orphans, self.model.twin.tables[made.name]
+        assert orphans is not None
+        column, rng = key.columns[0], generator(self.seed, "orphans", made.name, i)
+        free = made.parents[i] < 0
+        if made.name in self.model.skeletons:
+            chosen = np.flatnonzero(free & self.model.skeletons[made.name].present.get(column, np.False_))
+        else:
+            drawn = any(c.column.name == column for c in table.encoder.columns)
+            wish = pc.fill_null(self._decode(table, made, column, np.arange(made.rows)), False) if drawn else pa.array(free)
+            rank = np.where(free, -1.0 * wish.to_numpy(zero_copy_only=False), 1.0) + 0.5 * rng.random(made.rows)
+            required = not twin.column(column).nullable
+            wanted = int(free.sum()) if required else min(round(made.rows * orphans.share), int(free.sum()))
+            chosen = np.sort(np.argsort(rank, kind="stable")[:wanted])
+        unique = any(column in key for key in (twin.primary_key, *twin.unique))
+        taken = self.tables[key.parent].columns[key.parent_columns[0]]
+        seed, start = stream(self.seed, "orphan keys", made.name, i), self.key_start.get(key.parent)
+        values = orphans.values(len(chosen), unique, taken, seed, start, key.label(made.name)).cast(given.type)
+        place = np.full(made.rows, -1, np.int64)
+        place[chosen] = np.arange(len(chosen))
+        return pc.coalesce(given, values.take(pa.array(np.maximum(place, 0), mask=place < 0)))
 
     def _has_value(self, table: TableModel, made: GeneratedTable, column: Column) -> pa.Array:
         """Whether a column of a key has a value in the rows that refer to nobody along it."""

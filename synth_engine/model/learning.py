@@ -20,6 +20,7 @@ from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
 from synth_engine.model.kept import as_delivered, digest
 from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
+from synth_engine.model.orphans import Orphans
 from synth_engine.model.preparation import PreparedTable, depths_of, encode_table, prepare
 from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
 from synth_engine.model.state import KeyModel, Model, TableModel, context_tokens
@@ -136,6 +137,10 @@ class _Learner:
                 null_share = float((one.parents[i] < 0).mean()) if one.rows else 0.0
                 depths, loops = (depths_of(one.parents[i]), one.loop_share.get(i, 0.0)) if key.parent == name else ((), 0.0)
                 self.model.tables[name].keys.append(KeyModel(key, null_share, one.plan.deferred[i], blank, summary, depths, loops))
+                wanted = self.config.columns.get(key.parent, {}).get(key.parent_columns[0], AS_FOUND)
+                self.model.tables[name].keys[i].orphans = Orphans.of(
+                    one, i, parent, self.settings, stream(self.seed, "orphans", name, i), wanted
+                )
         for name, summaries in found.items():
             hidden = [s.tokens for s in summaries]
             if len(summaries) > 1:

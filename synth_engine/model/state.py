@@ -18,6 +18,7 @@ from synth_engine.errors import ConfigurationError, SynthError
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
+from synth_engine.model.orphans import Orphans
 from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.training import TrainingResult
 from synth_engine.polymorphic import expanded
@@ -32,7 +33,7 @@ MOST_CONTEXT = 160
 class KeyModel:
     """One foreign key: its share of nulls, whether it is deferred (closes a cycle), its degrees, and the vocabulary
     sizes of its parents' child summary. Of a key to the own table, `depths` are the shares of the rows at each depth, and
-    `loop_share` tells how many of the roots refer to themselves rather than to nobody."""
+    `loop_share` tells how many of the roots refer to themselves rather than to nobody. `orphans` are those to be reproduced."""
 
     key: ForeignKey
     null_share: float
@@ -41,6 +42,7 @@ class KeyModel:
     summary: tuple[int, int] | None
     depths: tuple[float, ...] = ()
     loop_share: float = 0.0
+    orphans: Orphans | None = None
 
 
 @dataclass

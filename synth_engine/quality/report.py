@@ -171,5 +171,6 @@ def _keys(schema: Schema) -> list[tuple[str, str, str, str]]:
                 found.append((name, "polymorphic reference", words, reference.provenance.value))
         for key in (k for k in table.foreign_keys if k not in hidden):
             words = f"{', '.join(key.columns)} → {key.parent} ({', '.join(key.parent_columns)})"
+            words += f", with {_percent(key.orphan_share)} orphans as in the source" if key.orphan_share else ""
             found.append((name, "foreign key", words, key.provenance.value))
     return found

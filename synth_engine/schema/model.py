@@ -74,12 +74,14 @@ class Column:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """`columns` of the child refer to `parent_columns` of table `parent`, pairwise."""
+    """`columns` of the child refer to `parent_columns` of table `parent`, pairwise. `orphan_share` is the share of the rows that
+    find no parent, where a policy has the twin reproduce them: such a key is none that a warehouse could declare."""
 
     columns: tuple[str, ...]
     parent: str
     parent_columns: tuple[str, ...]
     provenance: Provenance = Provenance.DECLARED
+    orphan_share: float = 0.0
 
     def label(self, child: str) -> str:
         """Readable and unique name of the key: `child.column->parent`."""
@@ -247,6 +249,26 @@ class Schema:
         """`(child, key)` of every foreign key that refers to `parent`, in schema order."""
         return [(name, key) for name, table in self.tables.items() for key in table.foreign_keys if key.parent == parent]
 
+    def with_orphans(self, shares: Mapping[str, float]) -> Schema:
+        """The schema with the share of orphans of each key that is named, by its label."""
+        return Schema(
+            {
+                name: replace(
+                    table, foreign_keys=tuple(replace(k, orphan_share=shares.get(k.label(name), 0.0)) for k in table.foreign_keys)
+                )
+                for name, table in self.tables.items()
+            }
+        )
+
+    def without_broken_keys(self) -> Schema:
+        """The schema with only those foreign keys that hold in every row."""
+        return Schema(
+            {
+                name: replace(table, foreign_keys=tuple(k for k in table.foreign_keys if not k.orphan_share))
+                for name, table in self.tables.items()
+            }
+        )
+
     def select(self, names: Iterable[str]) -> Schema:
         """The schema of only these tables; foreign keys to tables left out are dropped and noted, polymorphic references even if
         only one of their tables is."""
@@ -287,6 +309,7 @@ class Schema:
                             "parent": k.parent,
                             "parent_columns": list(k.parent_columns),
                             "provenance": k.provenance.value,
+                            "orphan_share": k.orphan_share,
                         }
                         for k in t.foreign_keys
                     ],
@@ -315,7 +338,7 @@ class Schema:
                 primary_key=tuple(t["primary_key"]),
                 unique=tuple(tuple(u) for u in t["unique"]),
                 foreign_keys=tuple(
-                    ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]))
+                    ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]), k["orphan_share"])
                     for k in t["foreign_keys"]
                 ),
                 notes=tuple(t["notes"]),

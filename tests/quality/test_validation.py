@@ -388,3 +388,15 @@ def test_an_id_that_the_table_of_its_type_does_not_have_is_caught(tmp_path):
         spoilt = validated(schema, {**known, "child": child}, {**known, "child": pa.concat_tables([child, row])}, tmp_path / str(place))
         (failure,) = (f for f in spoilt.failures if "polymorphic" in f.expectation)
         assert failure.count == 1 and "finds its row in the table of its type: left, right" in failure.expectation
+
+
+@pytest.mark.parametrize(("orphans", "passes"), [(10, True), (12, True), (14, False), (6, False), (0, False)])
+def test_a_key_with_orphans_has_as_many_as_the_source(tmp_path, orphans, passes):
+    columns = (Column("id", Kind.IDENTIFIER, "int64"), Column("of", Kind.IDENTIFIER, "int64"))
+    child = Table("child", columns, ("id",), foreign_keys=(ForeignKey(("of",), "parent", ("id",), orphan_share=0.1),))
+    schema = Schema.of([Table("parent", columns[:1], ("id",)), child])
+    tables = {"parent": pa.table({"id": [1, 2]}), "child": pa.table({"id": range(100), "of": [9] * orphans + [1] * (100 - orphans)})}
+    outcome = validated(schema, tables, tables, tmp_path)
+    assert outcome.passed is passes
+    assert all("finds its row in parent, but for" in failure.expectation for failure in outcome.failures)
+    assert outcome.checks["foreign key"] == outcome.checks["orphans"] == 1
