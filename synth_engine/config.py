@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from synth_engine.errors import ConfigurationError
 
@@ -85,7 +85,7 @@ class Config(_Section):
     target: str | None = Field(default=None, repr=False)
     source_schema: str | None = None
     target_schema: str | None = None
-    schema_file: str | None = None
+    schema_file: tuple[str, ...] = ()
     infer_keys: bool = False
     tables: tuple[str, ...] | None = None
     rows: dict[str, int] = Field(default_factory=dict)
@@ -101,6 +101,11 @@ class Config(_Section):
     publication: Publication = Publication()
     validation: Validation = Validation()
     generation_batch_rows: int = Field(default=100_000, ge=1)
+
+    @field_validator("schema_file", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else () if value is None else value
 
     @classmethod
     def build(cls, *layers: dict[str, Any]) -> Config:

@@ -21,9 +21,8 @@ from synth_engine.errors import ConfigurationError, SchemaMismatch, ValidationFa
 from synth_engine.progress import Advance, Listener, Progress, ignore, per_second
 from synth_engine.schema import Schema
 from synth_engine.schema.checks import check_settings, require_memory
-from synth_engine.schema.files import SchemaFile, apply_schema_file
 from synth_engine.schema.kept import with_kept_tables
-from synth_engine.schema.sources import read_schema_source
+from synth_engine.schema.sources import apply_schema_sources
 from synth_engine.workspace import FileEntry, Manifest, Workspace, versions
 
 if TYPE_CHECKING:
@@ -87,12 +86,9 @@ def reflect(config: Config, workspace: Workspace, source: Warehouse) -> Manifest
 
     fields = ("source_schema", "schema_file", "infer_keys", "tables", "columns")
     step = _Step("reflect", config, workspace, (), {"source": source.location}, fields)
-    schema, written = _reflected(config, source), SchemaFile(path="")
-    if config.schema_file:
-        written = read_schema_source(config.schema_file, schema, config.source_schema)
-        schema = apply_schema_file(schema, written)
+    schema, kinds = apply_schema_sources(_reflected(config, source), config.schema_file, config.source_schema)
     schema = check_settings(schema, config)
-    kinds = written.written_kinds | {(t, c) for t, found in config.columns.items() for c, s in found.items() if s.kind}
+    kinds |= {(t, c) for t, found in config.columns.items() for c, s in found.items() if s.kind}
     with source.snapshot(config.source_schema) as snapshot:
         schema, inferred = refine_schema(schema, snapshot.read, kinds, with_keys=config.infer_keys, kept=config.keep)
     schema = with_kept_tables(schema, config.keep)
