@@ -99,10 +99,14 @@ def test_the_form_is_told_with_its_path(tmp_path: Path, reference: str, fault: s
     assert fault in str(raised.value)
 
 
-def test_settings_of_a_kind_are_refused_for_its_columns(tmp_path: Path) -> None:
+def test_settings_of_a_kind_or_a_format_are_refused_for_its_columns(tmp_path: Path) -> None:
     schema = apply_schema_file(FOUND, written(tmp_path, GOOD))
     with pytest.raises(ConfigurationError, match=r"columns\.comment\.kind\.kind: it is part of a polymorphic reference"):
         check_settings(schema, Config.build({"columns": {"comment": {"kind": {"kind": "text"}}}}))
+    with pytest.raises(
+        ConfigurationError, match=r"columns\.comment\.about\.pattern: the values of a polymorphic reference are its parents'"
+    ):
+        check_settings(schema, Config.build({"columns": {"comment": {"about": {"pattern": "[0-9]{3}"}}}}))
 
 
 def test_a_schema_survives_json_and_another_reference_is_another_fingerprint(tmp_path: Path) -> None:
