@@ -15,7 +15,17 @@ from synth_engine.errors import Terminal
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.keyplan import KeyPlan, optional_columns, plan_keys, required
 from synth_engine.model.learning import degree_features, own_code, summary_slots
-from synth_engine.model.links import NONE, assign, capped, fit_to_groups, forest, roots_of_groups, with_roots, without_duplicates
+from synth_engine.model.links import (
+    NONE,
+    assign,
+    capped,
+    fit_to_groups,
+    forest,
+    roots_of_groups,
+    with_roots,
+    without_duplicates,
+    without_late_duplicates,
+)
 from synth_engine.model.preparation import take_or_nan
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.polymorphic import alternatives, is_of_type, type_of
@@ -363,6 +373,7 @@ class Linking:
             ]
             table, made, i = waiting.pop(ready[0] if ready else 0)
             self._assign_deferred(table, made, i)
+            self._part_late_duplicates(made, self._plan(made.name), i)
             self._keep_referred(made, [j for _, other, j in waiting if other is made])
 
     def _keep_referred(self, made: GeneratedTable, waiting: Sequence[int]) -> None:
@@ -393,6 +404,17 @@ class Linking:
             made.parents[i] = self._forest(made, plan, key, i)
         else:
             made.parents[i] = self._assigned(made, plan, key, i, self._of_its_type(made, plan, i), np.zeros(parent.rows, np.int64))
+
+    def _part_late_duplicates(self, made: GeneratedTable, plan: KeyPlan, i: int) -> None:
+        """Where a key of one column that closes a cycle has completed unique combinations of key columns, none may come twice."""
+        schema, key, label = self.model.schema.tables[made.name], plan.keys[i], plan.keys[i].label(made.name)
+        done = {c for j in plan.order[: plan.order.index(i)] for c in plan.keys[j].columns}
+        for unique in (schema.primary_key, *schema.unique):
+            rest = set(unique) - set(key.columns)
+            if len(key.columns) == 1 and rest and rest < set(unique) and rest <= done:
+                (others,) = joint_codes([[self._given(made, plan, i, c)] for c in sorted(rest)])
+                rng, within = generator(self.seed, "late", made.name, *unique), key.parent == made.name
+                made.parents[i] = without_late_duplicates(made.parents[i], others, self.tables[key.parent].rows, within, rng, label)
 
     def _forest(self, made: GeneratedTable, plan: KeyPlan, key: KeyModel, i: int) -> Rows:
         """Parents of a reference to the own table. Roots refer to nobody, or to themselves as in the source."""

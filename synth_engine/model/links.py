@@ -143,6 +143,20 @@ def without_duplicates(
     )
 
 
+def without_late_duplicates(
+    parent: NDArray[np.int64], others: NDArray[np.int64], parents: int, within: bool, rng: np.random.Generator, label: str
+) -> NDArray[np.int64]:
+    """`without_duplicates` of a finished key to one of so many `parents`. `within` one table rows change places with rows of their depth:
+    the forest keeps its degrees and depths, and closes no cycle."""
+    rows = np.arange(len(parent))
+    moving = np.where(parent == rows, NONE, parent) if within else parent
+    depth, at = np.zeros(len(parent), dtype=np.int64), moving
+    while within and (at >= 0).any():
+        depth += at >= 0
+        at = np.where(at >= 0, moving[np.maximum(at, 0)], NONE)
+    return np.where(moving >= 0, without_duplicates(others, moving, np.arange(parents), depth, rng, label), parent)
+
+
 def _replace_repeated(
     fixed: NDArray[np.int64],
     moving: NDArray[np.int64],

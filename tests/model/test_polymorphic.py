@@ -134,3 +134,17 @@ def test_the_schema_of_the_twin_is_the_one_that_was_given(folder: Any) -> None:
     trained = model(folder, 0)
     assert trained.schema == infer_schema(blog(0), folder / "keys.yaml")
     assert trained.generate()["comments"].schema.names == list(blog(0)["comments"].columns)
+
+
+def test_a_unique_key_with_a_reference_to_the_own_table_holds_no_row_twice(folder: Any) -> None:
+    real = blog(0)
+    unique = ["writer", "about_type", "about_id"]
+    repeated = real["comments"].duplicated(unique) & real["comments"][["writer", "about_id"]].notna().all(axis=1)
+    real["comments"].loc[repeated, "writer"] = None
+    path = folder / "unique.yaml"
+    path.write_text(KEYS.replace("  comments:\n", f"  comments:\n    unique: [[{', '.join(unique)}]]\n"))
+    trained = train(real, path, settings=SETTINGS)
+    for seed in range(3):
+        twin = frames(trained.generate(seed=seed))
+        assert orphans(twin) == 0
+        assert not twin["comments"].dropna(subset=unique).duplicated(unique).any()
