@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synth_engine.polymorphic import with_hidden_columns, with_hidden_keys
 from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.schema import Kind, Schema
 from synth_engine.snapshot import read_table
@@ -27,8 +28,8 @@ def assess(workspace: Workspace, schema: Schema, seed: int, listener: Listener =
     manifests = {step: found for step in STEPS if (found := workspace.manifest(step)) is not None}
     for step in ("extract", "train", "generate"):
         workspace.verify(manifests[step])
-    real = {name: _frame(workspace, workspace.snapshot(name), schema, name) for name in schema.tables}
-    synthetic = {name: _frame(workspace, workspace.synthetic(name), schema, name) for name in schema.tables}
+    real, synthetic = (_frames(workspace, folder, schema) for folder in (workspace.snapshot, workspace.synthetic))
+    schema = with_hidden_keys(schema)  # of polymorphic references, each type has degrees and joins of its own
     fidelity = score(schema, real, synthetic, seed=seed, listener=listener)
     privacy, advance = {}, Advance("report", "closest records", listener)
     rows = {name: len(frame) for name, frame in synthetic.items()}
@@ -53,7 +54,7 @@ def assess(workspace: Workspace, schema: Schema, seed: int, listener: Listener =
             versions=manifests["generate"].versions,
             seed=manifests["generate"].seed,
             notes=_notes(schema, manifests),
-            warnings=_warnings(kept, manifests["train"].facts["structure"]),
+            warnings=_warnings(schema, kept, manifests["train"].facts["structure"]),
         )
     )
     workspace.write_bytes(workspace.report, page.encode())
@@ -61,9 +62,9 @@ def assess(workspace: Workspace, schema: Schema, seed: int, listener: Listener =
     return {"summary": fidelity.summary, "privacy": privacy, "path": workspace.report}
 
 
-def _frame(workspace: Workspace, folder: str, schema: Schema, name: str) -> pd.DataFrame:
-    frame: pd.DataFrame = read_table(workspace, folder, schema.tables[name]).to_pandas()
-    return frame
+def _frames(workspace: Workspace, folder: Callable[[str], str], schema: Schema) -> dict[str, pd.DataFrame]:
+    tables = {name: read_table(workspace, folder(name), table) for name, table in schema.tables.items()}
+    return {name: table.to_pandas() for name, table in with_hidden_columns(schema, tables).items()}
 
 
 def _marks(workspace: Workspace, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -78,14 +79,18 @@ def _told(of_columns: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
     return [f"{table}.{column}: {what}" for table, columns in of_columns.items() for column, found in columns.items() for what in found]
 
 
-def _warnings(kept: Sequence[str], structure: str) -> list[str]:
-    """What of the twin is real, on purpose."""
+def _warnings(schema: Schema, kept: Sequence[str], structure: str) -> list[str]:
+    """What of the twin is real, or broken, on purpose."""
     found = [f"These tables are real, not synthetic, and not part of the privacy figures: {', '.join(kept)}."] if kept else []
     if structure == "original":
         found.append(
             "Which row refers to which is as in the source. Who knows a part of its graph can find the same part here: give this twin "
             "to trusted people only."
         )
+    broken = [(k.label(n), k.orphan_share) for n, table in schema.tables.items() for k in table.foreign_keys if k.orphan_share]
+    if broken:
+        shares = ", ".join(f"{label} ({share:.2%} of the rows)" for label, share in broken)
+        found.append(f"These keys have orphans, as the source does, and are not declared in the target: {shares}.")
     return found
 
 

@@ -33,7 +33,13 @@ OPTIONS: dict[str, Callable[[Command], Command]] = {
     "source_schema": click.option("--source-schema", metavar="NAME", help="Schema of the source; its default schema if not given."),
     "target": click.option("--target", help=f"Where the synthetic tables go: {PLACE}."),
     "target_schema": click.option("--target-schema", metavar="NAME", help="Schema of the target; its default schema if not given."),
-    "schema_file": click.option("--schema", "schema_file", metavar="FILE", help="Keys and kinds: YAML, SDV metadata, or a dbt manifest."),
+    "schema_file": click.option(
+        "--schema",
+        "schema_file",
+        metavar="FILE",
+        multiple=True,
+        help="Keys and kinds: YAML, SDV metadata, or a dbt manifest; can be repeated.",
+    ),
     "infer_keys": click.option("--infer-keys", is_flag=True, default=None, help="Use keys that nobody declared but the data gives away."),
     "config": click.option("--config", metavar="FILE", help="YAML file of settings; options given here win over it."),
     "workspace": click.option(

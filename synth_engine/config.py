@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from synth_engine.errors import ConfigurationError
 
@@ -45,9 +45,10 @@ class Links(_Section):
 
 class Policy(_Section):
     """What to do when the source breaks its own keys. `fail` stops with counts; `drop` leaves the rows out of the
-    training data; `null` empties the orphaned key where it may be null, and leaves the row out where it may not."""
+    training data; `null` empties the orphaned key where it may be null, and leaves the row out where it may not; `reproduce` gives
+    the twin as many orphans, whose key no parent has and no constraint holds."""
 
-    orphans: Literal["fail", "drop", "null"] = "fail"
+    orphans: Literal["fail", "drop", "null", "reproduce"] = "fail"
     duplicate_keys: Literal["fail", "drop"] = "fail"
 
 
@@ -84,7 +85,7 @@ class Config(_Section):
     target: str | None = Field(default=None, repr=False)
     source_schema: str | None = None
     target_schema: str | None = None
-    schema_file: str | None = None
+    schema_file: tuple[str, ...] = ()
     infer_keys: bool = False
     tables: tuple[str, ...] | None = None
     rows: dict[str, int] = Field(default_factory=dict)
@@ -100,6 +101,11 @@ class Config(_Section):
     publication: Publication = Publication()
     validation: Validation = Validation()
     generation_batch_rows: int = Field(default=100_000, ge=1)
+
+    @field_validator("schema_file", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else () if value is None else value
 
     @classmethod
     def build(cls, *layers: dict[str, Any]) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,9 +15,8 @@ from synth_engine.errors import ConfigurationError
 from synth_engine.progress import Listener, ignore
 from synth_engine.schema import Column, Schema, Table
 from synth_engine.schema.checks import check_settings
-from synth_engine.schema.files import SchemaFile, apply_schema_file
 from synth_engine.schema.kept import with_kept_tables
-from synth_engine.schema.sources import read_schema_source
+from synth_engine.schema.sources import apply_schema_sources
 from synth_engine.schema.types import arrow_schema, default_kind, from_arrow
 from synth_engine.workspace import Manifest, Workspace, versions
 
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
 
     AnyTable: TypeAlias = pd.DataFrame | pa.Table
 
+
+SchemaFiles: TypeAlias = str | Path | Sequence[str | Path]
+"""The path of a schema file, or of several."""
 
 NOT_HERE = {
     "rows": "pass rows to generate",
@@ -40,18 +42,19 @@ NOT_HERE = {
 """Settings of a whole run that training on tables does not heed, and what to do instead."""
 
 
-def infer_schema(tables: Mapping[str, AnyTable], schema_file: str | Path | None = None, *, infer_keys: bool = False) -> Schema:
-    """The schema of some tables: types and kinds from the data, keys from a schema file (YAML, SDV metadata, dbt manifest).
+def infer_schema(tables: Mapping[str, AnyTable], schema_file: SchemaFiles | None = None, *, infer_keys: bool = False) -> Schema:
+    """The schema of some tables: types and kinds from the data, keys from a schema file (YAML, SDV metadata, dbt manifest) or
+    several, of which later ones correct earlier ones.
 
-    `infer_keys` also takes keys that the data gives away where the file says nothing. Raises `ConfigurationError` with every
-    fault of the file.
+    `infer_keys` also takes keys that the data gives away where the files say nothing. Raises `ConfigurationError` with every
+    fault of the files.
     """
     return _inferred(_as_arrow(tables), schema_file, infer_keys)
 
 
 def train(
     tables: Mapping[str, AnyTable],
-    schema: Schema | str | Path | None = None,
+    schema: Schema | SchemaFiles | None = None,
     *,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
@@ -59,7 +62,7 @@ def train(
 ) -> SynthModel:
     """Learn tables given by name.
 
-    `schema` is a `Schema`, a schema file's path, or None for tables without keys. `settings` are those of a
+    `schema` is a `Schema`, the path of a schema file or of several, or None for tables without keys. `settings` are those of a
     configuration file (for example `{"training": {"size": "small"}}`). Keys the tables break are an error:
     `SourceDataError` tells which; wrong settings raise `ConfigurationError` with all faults.
     """
@@ -109,7 +112,7 @@ class SynthModel:
     @property
     def schema(self) -> Schema:
         """The schema it was trained on."""
-        return self._model.schema
+        return self._model.twin
 
     def generate(
         self,
@@ -208,7 +211,7 @@ def _is_frame(table: object) -> bool:
     return pandas is not None and isinstance(table, pandas.DataFrame)
 
 
-def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None, with_keys: bool, kept: Collection[str] = ()) -> Schema:
+def _inferred(tables: Mapping[str, pa.Table], schema_file: SchemaFiles | None, with_keys: bool, kept: Collection[str] = ()) -> Schema:
     from synth_engine.statistics import refine_schema
 
     found = []
@@ -218,13 +221,9 @@ def _inferred(tables: Mapping[str, pa.Table], schema_file: str | Path | None, wi
             data_type = from_arrow(field.type)
             columns.append(Column(field.name, default_kind(data_type), data_type, values.null_count > 0))
         found.append(Table(name, tuple(columns)))
-    schema, written = Schema.of(found), SchemaFile(path="")
-    if schema_file is not None:
-        written = read_schema_source(schema_file, schema)
-        schema = apply_schema_file(schema, written)
-    refined, _ = refine_schema(
-        schema, lambda table: _cast(tables[table.name], table).to_batches(), written.written_kinds, with_keys=with_keys, kept=kept
-    )
+    files = () if schema_file is None else (schema_file,) if isinstance(schema_file, str | Path) else tuple(schema_file)
+    schema, kinds = apply_schema_sources(Schema.of(found), files)
+    refined, _ = refine_schema(schema, lambda table: _cast(tables[table.name], table).to_batches(), kinds, with_keys=with_keys, kept=kept)
     return refined
 
 

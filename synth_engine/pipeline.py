@@ -21,9 +21,8 @@ from synth_engine.errors import ConfigurationError, SchemaMismatch, ValidationFa
 from synth_engine.progress import Advance, Listener, Progress, ignore, per_second
 from synth_engine.schema import Schema
 from synth_engine.schema.checks import check_settings, require_memory
-from synth_engine.schema.files import SchemaFile, apply_schema_file
 from synth_engine.schema.kept import with_kept_tables
-from synth_engine.schema.sources import read_schema_source
+from synth_engine.schema.sources import apply_schema_sources
 from synth_engine.workspace import FileEntry, Manifest, Workspace, versions
 
 if TYPE_CHECKING:
@@ -87,12 +86,9 @@ def reflect(config: Config, workspace: Workspace, source: Warehouse) -> Manifest
 
     fields = ("source_schema", "schema_file", "infer_keys", "tables", "columns")
     step = _Step("reflect", config, workspace, (), {"source": source.location}, fields)
-    schema, written = _reflected(config, source), SchemaFile(path="")
-    if config.schema_file:
-        written = read_schema_source(config.schema_file, schema, config.source_schema)
-        schema = apply_schema_file(schema, written)
+    schema, kinds = apply_schema_sources(_reflected(config, source), config.schema_file, config.source_schema)
     schema = check_settings(schema, config)
-    kinds = written.written_kinds | {(t, c) for t, found in config.columns.items() for c, s in found.items() if s.kind}
+    kinds |= {(t, c) for t, found in config.columns.items() for c, s in found.items() if s.kind}
     with source.snapshot(config.source_schema) as snapshot:
         schema, inferred = refine_schema(schema, snapshot.read, kinds, with_keys=config.infer_keys, kept=config.keep)
     schema = with_kept_tables(schema, config.keep)
@@ -149,6 +145,8 @@ def extract(config: Config, workspace: Workspace, source: Warehouse, listener: L
     files = [entry for name in schema.tables for entry in _table_files(workspace, workspace.snapshot(name))]
     rows_of = {name: _rows(files, workspace.snapshot(name)) for name in schema.tables}
     facts = {"rows": rows_of, "snapshot": identifier, "key_faults": [str(fault) for fault in faults]}
+    reproduced = [fault for fault in faults if fault.kind == "orphans" and config.policy.orphans == "reproduce"]
+    facts["orphans"] = {fault.key: fault.rows / rows_of[fault.table] for fault in reproduced}
     return step.finish([*files, workspace.describe(workspace.profile)], facts)
 
 
@@ -164,7 +162,7 @@ def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> 
     from synth_engine.snapshot import read_table
 
     workspace.verify(workspace.require("extract"))
-    schema = _schema(workspace)
+    schema = _twin_schema(config, workspace)
     tables = {name: read_table(workspace, workspace.snapshot(name), table) for name, table in schema.tables.items()}
     model = learn(schema, tables, config, listener)
     workspace.clear(workspace.model)
@@ -187,11 +185,11 @@ def generate(config: Config, workspace: Workspace, listener: Listener = ignore) 
     trained = workspace.require("train")
     workspace.verify(trained)
     model = read_model(workspace)
-    _same_fingerprint(model.schema, _schema(workspace))
+    _same_fingerprint(model.twin, _schema(workspace))
     _same_purpose(trained, config)
     if model.kept:
         workspace.verify(workspace.require("extract"))
-    kept = {name: read_table(workspace, workspace.snapshot(name), model.schema.tables[name]) for name in model.kept}
+    kept = {name: read_table(workspace, workspace.snapshot(name), model.twin.tables[name]) for name in model.kept}
     generation = Generation(
         model,
         config.rows,
@@ -204,7 +202,7 @@ def generate(config: Config, workspace: Workspace, listener: Listener = ignore) 
     files: list[FileEntry] = []
     for name in model.tables:
         written, _ = write_table(
-            workspace, workspace.synthetic(name), model.schema.tables[name], generation.batches(name, config.generation_batch_rows)
+            workspace, workspace.synthetic(name), model.twin.tables[name], generation.batches(name, config.generation_batch_rows)
         )
         files += written
     rows = {name: _rows(files, workspace.synthetic(name)) for name in model.tables}
@@ -224,7 +222,7 @@ def load(config: Config, workspace: Workspace, target: Warehouse, listener: List
     from synth_engine.snapshot import read_batches
 
     workspace.verify(workspace.require("generate"))
-    schema, staging = _schema(workspace), _staging(config, workspace)
+    schema, staging = _declarable(config, workspace), _staging(config, workspace)
     target.create_staging(staging, schema)
     rows, expected = {}, workspace.require("generate").facts["rows"]
     for name in schema.parents_first():
@@ -242,7 +240,7 @@ def validate(config: Config, workspace: Workspace, target: Warehouse) -> Manifes
     from synth_engine.quality.profile import Profile
     from synth_engine.quality.validation import validate_staged
 
-    schema, staging = _schema(workspace), workspace.require("load").facts["staging"]
+    schema, staging = _twin_schema(config, workspace), workspace.require("load").facts["staging"]
     allowed, kept = workspace.read_json(workspace.categories), workspace.require("train").facts["kept"]
     known = Profile.from_dict(workspace.read_json(workspace.profile)).showing_only(allowed).without(kept)
     rows = workspace.require("generate").facts["rows"]
@@ -269,7 +267,7 @@ def publish(config: Config, workspace: Workspace, target: Warehouse) -> Manifest
     if (done := _published(step, config, workspace, target)) is not None:
         return done
     check_target(config, workspace, target)
-    schema, settings = _schema(workspace), config.publication
+    schema, settings = _declarable(config, workspace), config.publication
     target.publish(
         workspace.require("load").facts["staging"],
         config.target_schema,
@@ -288,7 +286,7 @@ def report(config: Config, workspace: Workspace, listener: Listener = ignore) ->
         return done
     from synth_engine.assessment import assess
 
-    facts = assess(workspace, _schema(workspace), config.seed, listener)
+    facts = assess(workspace, _twin_schema(config, workspace), config.seed, listener)
     return step.finish([workspace.describe(workspace.report), workspace.describe(workspace.scores)], facts)
 
 
@@ -333,6 +331,19 @@ class _Step:
 def _schema(workspace: Workspace) -> Schema:
     workspace.require("reflect")
     return Schema.from_dict(workspace.read_json(workspace.schema))
+
+
+def _twin_schema(config: Config, workspace: Workspace) -> Schema:
+    """The schema with the share of orphans that each key is to have; a kept table's references to what is synthesised are null."""
+    schema, shares = _schema(workspace), dict(workspace.require("extract").facts["orphans"])
+    for name in config.keep:
+        shares |= {k.label(name): 0.0 for k in schema.tables[name].foreign_keys if k.parent not in config.keep}
+    return schema.with_orphans(shares)
+
+
+def _declarable(config: Config, workspace: Workspace) -> Schema:
+    """The schema as the target can declare it: without the keys that have orphans."""
+    return _twin_schema(config, workspace).without_broken_keys()
 
 
 def _reflected(config: Config, source: Warehouse) -> Schema:
@@ -402,7 +413,7 @@ def _published(step: _Step, config: Config, workspace: Workspace, target: Wareho
     """The manifest of the publication, if it is current and no table of it is gone. A later publication may have
     replaced them: an old run that is done again must not bring its tables back."""
     done = step.current()
-    return done if done is not None and target.has_tables(config.target_schema, _schema(workspace)) else None
+    return done if done is not None and target.has_tables(config.target_schema, _declarable(config, workspace)) else None
 
 
 def _staging(config: Config, workspace: Workspace) -> str:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from synth_engine.codes import joint_codes
 from synth_engine.config import Policy
 from synth_engine.errors import SourceDataError
-from synth_engine.schema import ForeignKey, Schema, Table
+from synth_engine.polymorphic import is_of_type
+from synth_engine.schema import ForeignKey, PolymorphicKey, Schema, Table
 from synth_engine.schema.types import arrow_schema
 from synth_engine.workspace import FileEntry, Workspace
 
@@ -84,7 +85,8 @@ def read_table(workspace: Workspace, folder: str, table: Table, columns: list[st
 
 @dataclass(frozen=True)
 class KeyFault:
-    """A key the source breaks: `kind` is `duplicates`, `nulls` or `orphans`, in so many `rows`."""
+    """A key the source breaks: `kind` is `duplicates`, `nulls` or `orphans`, in so many `rows`. Of a polymorphic reference, rows
+    with an id whose type is not declared are orphans."""
 
     table: str
     kind: str
@@ -99,18 +101,22 @@ def mend_keys(workspace: Workspace, schema: Schema, policy: Policy) -> list[KeyF
     """Find rows that break a primary, unique or foreign key, and treat them as the policy says, in the snapshot.
 
     Returns the faults found; rows that refer to a row left out count as orphans. Raises `SourceDataError` that lists all
-    faults if the policy is to fail.
+    faults if the policy is to fail, or all orphans that cannot be reproduced.
     """
     faults: list[KeyFault] = []
     kept = {name: _identified(workspace, table, faults) for name, table in schema.tables.items()}
     orphans = _find_orphans(workspace, schema, policy, kept)
     faults += [KeyFault(name, "orphans", key.label(name), int(rows.sum())) for (name, key), rows in orphans.items()]
     _refuse([f for f in faults if (policy.orphans if f.kind == "orphans" else policy.duplicate_keys) == "fail"])
+    if policy.orphans == "reproduce":
+        _refuse_irreproducible(
+            [f for f, (name, key) in zip(faults[-len(orphans) :], orphans, strict=False) if _is_shared(schema, name, key)]
+        )
     emptied: dict[str, dict[str, NDArray[np.bool_]]] = {}
     for (name, key), rows in orphans.items():
         if _is_emptied(policy, schema.tables[name], key):
             columns = emptied.setdefault(name, {})
-            columns.update({c: columns.get(c, False) | rows for c in key.columns})
+            columns.update({c: columns.get(c, False) | rows for c in _own_columns(key)})
     for name, keep in kept.items():
         if not keep.all() or name in emptied:
             _rewrite(workspace, schema.tables[name], keep, emptied.get(name, {}))
@@ -145,33 +151,56 @@ def _columns_with_nulls(workspace: Workspace, table: Table) -> list[str]:
     return [column for column, count in nulls.items() if count]
 
 
+Key = ForeignKey | PolymorphicKey
+
+
 def _find_orphans(
     workspace: Workspace, schema: Schema, policy: Policy, kept: dict[str, NDArray[np.bool_]]
-) -> dict[tuple[str, ForeignKey], NDArray[np.bool_]]:
+) -> dict[tuple[str, Key], NDArray[np.bool_]]:
     """The rows that each key leaves without a parent; takes those that are to be left out from `kept`, in place.
 
     Parents come before children, so one pass does, but where keys form a cycle: there it goes on until nothing changes.
     """
-    found: dict[tuple[str, ForeignKey], NDArray[np.bool_]] = {}
-    cycles, changed = bool(schema.deferred_keys()), True
+    found: dict[tuple[str, Key], NDArray[np.bool_]] = {}
+    cycles, changed = bool(schema.deferred_keys()) or any(t.polymorphic for t in schema.tables.values()), True
     while changed:
         changed = False
         for name in schema.parents_first():
             table = schema.tables[name]
-            for key in (k for k in table.foreign_keys if k.parent in schema.tables):
-                data = read_table(workspace, workspace.snapshot(name), table, list(key.columns))
-                rows = _orphans(workspace, schema, data, key, kept) & kept[name] & ~found.get((name, key), np.False_)
+            keys: list[Key] = [k for k in table.foreign_keys if k.parent in schema.tables]
+            for key in [*keys, *table.polymorphic]:
+                rows = _orphans(workspace, schema, table, key, kept) & kept[name] & ~found.get((name, key), np.False_)
                 if rows.any():
                     found[name, key] = found.get((name, key), np.False_) | rows
-                    if not _is_emptied(policy, table, key):
+                    if policy.orphans != "reproduce" and not _is_emptied(policy, table, key):
                         kept[name] = kept[name] & ~rows
                         changed = cycles
     return found
 
 
-def _is_emptied(policy: Policy, table: Table, key: ForeignKey) -> bool:
+def _is_emptied(policy: Policy, table: Table, key: Key) -> bool:
     """Whether an orphan's key becomes null; otherwise its row is left out."""
-    return policy.orphans == "null" and all(table.column(c).nullable for c in key.columns)
+    return policy.orphans == "null" and all(table.column(c).nullable for c in _own_columns(key))
+
+
+def _own_columns(key: Key) -> tuple[str, ...]:
+    """The columns that are null where the key refers to nobody."""
+    return key.columns if isinstance(key, ForeignKey) else (key.id_column,)
+
+
+def _is_shared(schema: Schema, name: str, key: Key) -> bool:
+    """Whether a value that no parent has cannot be put into the key: it is of several columns, or another key needs its column."""
+    others = (other for other in schema.tables[name].foreign_keys if other != key)
+    return not isinstance(key, ForeignKey) or len(key.columns) > 1 or any(set(key.columns) & set(other.columns) for other in others)
+
+
+def _refuse_irreproducible(faults: list[KeyFault]) -> None:
+    if faults:
+        raise SourceDataError(
+            "Orphans can be reproduced only where the key is one column that no other foreign key has",
+            value="; ".join(map(str, faults)),
+            advice="mend the source, or set policy.orphans: drop (or null, for nullable keys)",
+        )
 
 
 def _count_rows(workspace: Workspace, table: Table) -> int:
@@ -183,7 +212,8 @@ def _refuse(faults: list[KeyFault]) -> None:
         raise SourceDataError(
             "The source must keep its own keys, or the policy must say what to do",
             value="; ".join(map(str, faults)),
-            advice="mend the source, or set policy.duplicate_keys: drop and policy.orphans: drop (or null, for nullable keys)",
+            advice="mend the source, or set policy.duplicate_keys: drop and policy.orphans: drop (or null, for nullable keys), "
+            "or reproduce",
         )
 
 
@@ -202,13 +232,30 @@ def _repeated(data: pa.Table, columns: tuple[str, ...]) -> NDArray[np.bool_]:
     return again & (code >= 0)
 
 
-def _orphans(
-    workspace: Workspace, schema: Schema, data: pa.Table, key: ForeignKey, kept: dict[str, NDArray[np.bool_]]
-) -> NDArray[np.bool_]:
+def _orphans(workspace: Workspace, schema: Schema, table: Table, key: Key, kept: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
     """Rows without a null in the key whose parent is not there (any more)."""
-    parent = read_table(workspace, workspace.snapshot(key.parent), schema.tables[key.parent], list(dict.fromkeys(key.parent_columns)))
-    parent = parent.filter(pa.array(kept[key.parent]))
-    known, wanted = joint_codes([[parent[p], data[c]] for c, p in zip(key.columns, key.parent_columns, strict=True)])
+    folder = workspace.snapshot(table.name)
+    if isinstance(key, ForeignKey):
+        data = read_table(workspace, folder, table, list(key.columns))
+        parent = _kept_rows(workspace, schema, key.parent, key.parent_columns, kept)
+        return _without_parent([[parent[p], data[c]] for c, p in zip(key.columns, key.parent_columns, strict=True)])
+    data = read_table(workspace, folder, table, [key.type_column, key.id_column])
+    out = np.asarray(data[key.id_column].is_valid().to_numpy(), dtype=np.bool_)
+    for of, parent_name, column in key.parents:
+        ids = pc.if_else(is_of_type(data[key.type_column], of), data[key.id_column], None)
+        parent = _kept_rows(workspace, schema, parent_name, (column,), kept)
+        out &= ids.is_null().to_numpy() | _without_parent([[parent[column].cast(ids.type), ids]])
+    return out
+
+
+def _kept_rows(workspace: Workspace, schema: Schema, name: str, columns: tuple[str, ...], kept: dict[str, NDArray[np.bool_]]) -> pa.Table:
+    data = read_table(workspace, workspace.snapshot(name), schema.tables[name], list(dict.fromkeys(columns)))
+    return data.filter(pa.array(kept[name]))
+
+
+def _without_parent(sides: list[list[pa.ChunkedArray]]) -> NDArray[np.bool_]:
+    """For each column of a key the parent's values and the child's: rows of the child without a null that no parent matches."""
+    known, wanted = joint_codes(sides)
     return (wanted >= 0) & ~np.isin(wanted, known)
 
 

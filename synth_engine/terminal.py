@@ -190,4 +190,8 @@ def _keys_of(table: Table, column: Column) -> str:
     for key in table.foreign_keys:
         if name in key.columns:
             facts.append(f"to {key.parent}.{key.parent_columns[key.columns.index(name)]} ({key.provenance.value})")
+    for reference in table.polymorphic:
+        parents = ", ".join(f"{parent}.{column} ({of})" for of, parent, column in reference.parents)
+        if name == reference.id_column:
+            facts.append(f"to what {reference.type_column} says: {parents} ({reference.provenance.value})")
     return "; ".join(facts)

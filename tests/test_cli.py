@@ -191,6 +191,14 @@ def test_reflect_shows_the_schema_that_was_found(synth: Synth, shop: Path) -> No
     assert "category" in outcome.out
 
 
+def test_several_schema_files_are_read_one_after_the_other(synth: Synth, shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("tables: {customer: {columns: {city: {kind: text}}}, order: {unique: [[id, customer]]}}")
+    outcome = synth("reflect", "--source", str(shop), "--schema", "schema.yaml", "--schema", "more.yaml", "--workspace", "work")
+    assert outcome.code == 0, outcome.err
+    assert "to customer.id (user)" in outcome.out and "unique with customer (user)" in outcome.out
+    assert "kind city: schema.yaml says category, more.yaml says text, which is used" in outcome.out
+
+
 def test_reflect_shows_the_keys_that_the_data_gives_away_and_what_speaks_for_them(synth: Synth, shop: Path) -> None:
     silent = synth("reflect", "--source", str(shop), "--workspace", "work")
     assert "inferred" not in silent.out

@@ -18,13 +18,14 @@ from synth_engine.errors import CorruptArtefact
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.ordinals import Ordinal
+from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
 from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
 from synth_engine.workspace import Workspace
 
-FORMAT = 3
+FORMAT = 4
 
 
 def write_model(model: Model, workspace: Workspace) -> None:
@@ -47,14 +48,14 @@ def write_model(model: Model, workspace: Workspace) -> None:
             with workspace.open(workspace.skeleton(name), "wb") as out:
                 pq.write_table(model.skeletons[name].to_arrow(), out)
         tables.append(_table_to_json(table, {p: n.shape.to_json() if n else None for p, n in networks.items()}))
-    workspace.write_json(workspace.categories, {name: table.encoder.categories() for name, table in model.tables.items()})
+    workspace.write_json(workspace.categories, model.categories())
     content = {
         "format": FORMAT,
         "seed": model.seed,
         "cut_short": model.cut_short,
         "kept": model.kept,
         "structure": model.structure,
-        "schema": model.schema.to_dict(),
+        "schema": model.twin.to_dict(),
         "tables": tables,
     }
     workspace.write_bytes(f"{workspace.model}/model.json", json.dumps(content).encode())
@@ -93,6 +94,7 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
         "ordinal": None if table.ordinal is None else table.ordinal.to_json(),
         "joint_codes": table.joint_codes,
         "hidden_rows": None if table.hidden_rows is None else table.hidden_rows.tolist(),
+        "types_alone": table.types_alone,
         "encoder": table.encoder.to_json(),
         "references": {c: [[r.source, r.key, r.column] for r in found] for c, found in table.references.items()},
         "key_generators": {c: g.to_json() for c, g in table.key_generators.items()},
@@ -108,6 +110,8 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
                 "summary": k.summary,
                 "depths": list(k.depths),
                 "loop_share": k.loop_share,
+                "orphan_share": k.key.orphan_share,
+                "orphans": None if k.orphans is None else k.orphans.to_json(),
                 "degrees": k.degrees.to_json(),
                 "partners": None if k.partners is None else k.partners.to_json(),
             }
@@ -121,11 +125,13 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
     for i, k in enumerate(raw["keys"]):
         path = f"{prefix}-degrees-{i}.txt"
         booster = workspace.read_bytes(path).decode() if workspace.exists(path) else None
-        key = ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]))
+        key = ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]), k["orphan_share"])
         summary = (k["summary"][0], k["summary"][1]) if k["summary"] else None
         degrees = DegreeModel.from_json(k["degrees"], booster)
         partners = None if k["partners"] is None else Partners.from_json(k["partners"])
-        keys.append(KeyModel(key, k["null_share"], k["deferred"], degrees, summary, tuple(k["depths"]), k["loop_share"], partners))
+        orphans = Orphans.from_json(k["orphans"]) if k["orphans"] else None
+        of_rows = summary, tuple(k["depths"]), k["loop_share"], partners, orphans
+        keys.append(KeyModel(key, k["null_share"], k["deferred"], degrees, *of_rows))
     return TableModel(
         raw["name"],
         raw["rows"],
@@ -141,6 +147,7 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         _network(raw["shapes"]["links"], f"{prefix}-links.pt", workspace),
         raw["joint_codes"],
         None if raw["hidden_rows"] is None else np.array(raw["hidden_rows"], dtype=np.int32),
+        types_alone=raw["types_alone"],
     )
 
 

@@ -27,9 +27,10 @@ from synth_engine.model.preparation import _is_moment, in_units_of, take_or_nan
 from synth_engine.model.sampling import RelativeColumn, Request, sample
 from synth_engine.model.state import Model, TableModel, context_of
 from synth_engine.model.uniqueness import make_unique
+from synth_engine.polymorphic import collapsed
 from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.randomness import generator, stream, uniforms
-from synth_engine.schema import Column
+from synth_engine.schema import Column, PolymorphicKey
 from synth_engine.schema.checks import links_that_are_given, require_memory, rows_that_are_given
 from synth_engine.schema.types import arrow_schema, to_arrow
 
@@ -113,7 +114,7 @@ class Generation:
         if faults := links_that_are_given(temperature, model.structure):
             raise ConfigurationError(faults)
         check_kept(model, kept or {})
-        self.delivered = as_delivered(model.schema, kept or {})
+        self.delivered = as_delivered(model.twin, kept or {})
         self.prepared = prepare_kept(model, self.delivered) if self.delivered else {}
         self.tables: dict[str, GeneratedTable] = {}
         self.linking = Linking(model, self.tables, seed, temperature)
@@ -239,6 +240,7 @@ class Generation:
         referred = {c for t in self.model.tables.values() for k in t.keys if k.key.parent == made.name for c in k.key.parent_columns}
         uniques = [u for u in (schema.primary_key, *schema.unique) if u and any(c.column.name in u for c in table.encoder.columns)]
         needed = referred | {c for u in (schema.primary_key, *uniques) for c in u} | self._settled_by_the_row(made.name)
+        needed |= {reference.type_column for reference in schema.polymorphic}
         given = self._given_by_keys(table, made, deferred=False)
         for c in table.encoder.columns:
             name = c.column.name
@@ -319,7 +321,9 @@ class Generation:
         """The columns of keys: the parents' values, or some where the row refers to nobody but has one."""
         given = self.linking.key_columns(made, deferred)
         schema = self.model.schema.tables[made.name]
-        loose = [schema.column(c.column.name) for c in table.encoder.columns if c.column.name in given]
+        broken = {k.key.columns[0]: i for i, k in enumerate(table.keys) if k.orphans is not None and k.key.columns[0] in given}
+        names = [c.column.name for c in table.encoder.columns if c.column.name in given and c.column.name not in broken]
+        loose = [schema.column(name) for name in names]
         for column in loose:
             some = self.linking.some_values(made, column.name, deferred)
             there = self._has_value(table, made, column)
@@ -331,9 +335,34 @@ class Generation:
                 chosen = columns[-1].name
                 given[chosen] = pc.if_else(pa.array(complete), pa.scalar(None, given[chosen].type), given[chosen])
         present = self.model.skeletons[made.name].present if made.name in self.model.skeletons else {}
-        for name, rows in ((name, rows) for name, rows in present.items() if name in given):
+        given |= {column: self._with_orphans(table, made, i, given[column]) for column, i in broken.items()}
+        for name, rows in ((name, rows) for name, rows in present.items() if name in given and name not in broken):
             given[name] = pc.if_else(pa.array(rows), _filled(given[name], False), pa.scalar(None, given[name].type))
         return given
+
+    def _with_orphans(self, table: TableModel, made: GeneratedTable, i: int, given: pa.Array) -> pa.Array:
+        """The values along key i, with those of orphans in as many of the rows that refer to nobody as should be, or in all of them if
+        none may be null. Which, the model has drawn with the row, or the source's graph says."""
+        key, orphans, twin = table.keys[i].key, table.keys[i].orphans, self.model.twin.tables[made.name]
+        assert orphans is not None
+        column, rng = key.columns[0], generator(self.seed, "orphans", made.name, i)
+        free = made.parents[i] < 0
+        if made.name in self.model.skeletons:
+            chosen = np.flatnonzero(free & self.model.skeletons[made.name].present.get(column, np.False_))
+        else:
+            drawn = any(c.column.name == column for c in table.encoder.columns)
+            wish = pc.fill_null(self._decode(table, made, column, np.arange(made.rows)), False) if drawn else pa.array(free)
+            rank = np.where(free, -1.0 * wish.to_numpy(zero_copy_only=False), 1.0) + 0.5 * rng.random(made.rows)
+            required = not twin.column(column).nullable
+            wanted = int(free.sum()) if required else min(round(made.rows * orphans.share), int(free.sum()))
+            chosen = np.sort(np.argsort(rank, kind="stable")[:wanted])
+        unique = any(column in key for key in (twin.primary_key, *twin.unique))
+        taken = self.tables[key.parent].columns[key.parent_columns[0]]
+        seed, start = stream(self.seed, "orphan keys", made.name, i), self.key_start.get(key.parent)
+        values = orphans.values(len(chosen), unique, taken, seed, start, key.label(made.name)).cast(given.type)
+        place = np.full(made.rows, -1, np.int64)
+        place[chosen] = np.arange(len(chosen))
+        return pc.coalesce(given, values.take(pa.array(np.maximum(place, 0), mask=place < 0)))
 
     def _has_value(self, table: TableModel, made: GeneratedTable, column: Column) -> pa.Array:
         """Whether a column of a key has a value in the rows that refer to nobody along it."""
@@ -371,12 +400,14 @@ class Generation:
 
     def batches(self, name: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The table in batches, columns in schema order; the batches' size does not change a value."""
-        table, made, schema = self.model.tables[name], self.tables[name], self.model.schema.tables[name]
+        table, made, schema = self.model.tables[name], self.tables[name], self.model.twin.tables[name]
         arrow = arrow_schema(schema)
         if name in self.delivered:
             yield from self.delivered[name].combine_chunks().to_batches(max_chunksize=batch_rows) or [pa.RecordBatch.from_pylist([], arrow)]
             return
         foreign = self._given_by_keys(table, made, deferred=True)
+        for reference in schema.polymorphic:
+            foreign |= self._collapsed(table, made, reference, foreign)
         order = self._order(made)
         for start in range(0, max(made.rows, 1), batch_rows):
             rows = np.arange(start, min(start + batch_rows, made.rows))
@@ -386,6 +417,23 @@ class Generation:
                 whole = foreign.get(c.name, made.columns.get(c.name))
                 columns.append(self._decode(table, made, c.name, rows) if whole is None else whole.take(pa.array(rows)))
             yield pa.RecordBatch.from_arrays(columns, schema=arrow)
+
+    def _collapsed(
+        self, table: TableModel, made: GeneratedTable, reference: PolymorphicKey, foreign: Mapping[str, pa.Array]
+    ) -> dict[str, pa.Array]:
+        """Type and id of a polymorphic reference. Raises `Terminal` if the id must not be null and would be."""
+        column, schema = reference.type_column, self.model.twin.tables[made.name]
+        encoder = next(c.encoder for c in table.encoder.columns if c.column.name == column)
+        others = encoder.values if isinstance(encoder, CategoryEncoder) else pa.array([], pa.string())
+        found = collapsed(schema, reference, foreign, made.columns[column], table.types_alone[column], others)
+        lacking = found[reference.id_column].null_count
+        if lacking and not schema.column(reference.id_column).nullable:
+            raise Terminal(
+                f"Every row must refer to somebody along {reference.label(made.name)}",
+                value=f"{lacking} rows do not",
+                advice=f"ask for more rows of {', '.join(reference.tables)}, or fewer of {made.name}",
+            )
+        return found
 
     def _order(self, made: GeneratedTable) -> NDArray[np.int64] | None:
         """The order in which the rows are numbered and written; None where it is the one they were drawn in. Rows that stand for

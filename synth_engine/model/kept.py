@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from synth_engine.encode.written import with_written_moments
 from synth_engine.errors import ConfigurationError
@@ -14,8 +15,9 @@ from synth_engine.model.context import Context
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.preparation import PreparedTable, prepare
 from synth_engine.model.state import Model
+from synth_engine.polymorphic import expanded_tables, is_of_type
 from synth_engine.schema import Schema
-from synth_engine.schema.kept import emptied_columns
+from synth_engine.schema.kept import emptied_columns, emptied_types
 from synth_engine.schema.types import arrow_schema
 
 HASHED_ROWS = 65_536
@@ -29,6 +31,10 @@ def as_delivered(schema: Schema, kept: Mapping[str, pa.Table]) -> dict[str, pa.T
             for column in columns:
                 place = data.schema.get_field_index(column)
                 data = data.set_column(place, data.schema.field(place), pa.nulls(data.num_rows, data.schema.field(place).type))
+        for reference, types in emptied_types(schema.tables[name], kept).items():
+            for of in types:
+                ids = pc.if_else(is_of_type(data[reference.type_column], of), None, data[reference.id_column])
+                data = data.set_column(data.schema.get_field_index(reference.id_column), reference.id_column, ids)
         delivered[name] = data
     return delivered
 
@@ -65,7 +71,8 @@ def check_kept(model: Model, kept: Mapping[str, pa.Table]) -> None:
 
 def prepare_kept(model: Model, delivered: Mapping[str, pa.Table]) -> dict[str, PreparedTable]:
     """The kept tables as they were prepared for training: nothing of that depends on the others, which are empty here."""
-    tables = {name: delivered.get(name, arrow_schema(table).empty_table()) for name, table in model.schema.tables.items()}
+    tables = {name: delivered.get(name, arrow_schema(table).empty_table()) for name, table in model.twin.tables.items()}
+    tables = expanded_tables(model.twin, tables)
     schema = with_written_moments(model.schema, lambda name, columns: tables[name].select(columns).to_batches())
     return prepare(schema, tables, model.seed)
 

@@ -21,12 +21,14 @@ from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
 from synth_engine.model.kept import as_delivered, digest
 from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
+from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
 from synth_engine.model.preparation import PreparedTable, depths_of, encode_table, prepare
 from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
 from synth_engine.model.state import KeyModel, Model, TableModel, context_of
 from synth_engine.model.summaries import Summary, summarise, summarise_jointly
 from synth_engine.model.training import Examples, Schedule, train
+from synth_engine.polymorphic import expanded, expanded_tables, types_alone
 from synth_engine.progress import Listener, Progress, ignore
 from synth_engine.randomness import stream
 from synth_engine.schema import Schema
@@ -64,8 +66,8 @@ def learn(schema: Schema, tables: Mapping[str, pa.Table], config: Config, listen
 class _Learner:
     def __init__(self, schema: Schema, tables: Mapping[str, pa.Table], config: Config, listener: Listener) -> None:
         kept = {name: tables[name] for name in schema.tables if name in config.keep}
-        tables = {**tables, **as_delivered(schema, kept)}
-        self.schema = with_written_moments(schema, lambda name, columns: tables[name].select(columns).to_batches())
+        tables = expanded_tables(schema, {**tables, **as_delivered(schema, kept)})
+        self.schema = with_written_moments(expanded(schema), lambda name, columns: tables[name].select(columns).to_batches())
         self.config, self.listener = config, listener
         self.size = SIZES[config.training.size]
         self.settings = EncodingSettings(config.privacy.rare_category_entities, config.privacy.extreme_value_entities, self.size.bins)
@@ -115,6 +117,7 @@ class _Learner:
             name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, None, one.ordinal
         )
         self.model.tables[name].keys_follow = _followed_column(one, generators)
+        self.model.tables[name].types_alone = {r.type_column: types_alone(r, one.data) for r in one.table.polymorphic}
         for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):
             kept[name] = np.zeros(one.rows, dtype=np.bool_)
             kept[name][one.source_row] = marks
@@ -137,6 +140,10 @@ class _Learner:
                 null_share = float((one.parents[i] < 0).mean()) if one.rows else 0.0
                 depths, loops = (depths_of(one.parents[i]), one.loop_share.get(i, 0.0)) if key.parent == name else ((), 0.0)
                 self.model.tables[name].keys.append(KeyModel(key, null_share, one.plan.deferred[i], blank, summary, depths, loops))
+                wanted = self.config.columns.get(key.parent, {}).get(key.parent_columns[0], AS_FOUND)
+                self.model.tables[name].keys[i].orphans = Orphans.of(
+                    one, i, parent, self.settings, stream(self.seed, "orphans", name, i), wanted
+                )
         for name, summaries in found.items():
             hidden = [s.tokens for s in summaries]
             if len(summaries) > 1:

@@ -15,9 +15,20 @@ from synth_engine.errors import Terminal
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.keyplan import KeyPlan, optional_columns, plan_keys, required
 from synth_engine.model.learning import degree_features, link_codes, own_code
-from synth_engine.model.links import NONE, assign, capped, fit_to_groups, forest, roots_of_groups, without_duplicates
+from synth_engine.model.links import (
+    NONE,
+    assign,
+    capped,
+    fit_to_groups,
+    forest,
+    roots_of_groups,
+    with_roots,
+    without_duplicates,
+    without_late_duplicates,
+)
 from synth_engine.model.preparation import take_or_nan
 from synth_engine.model.state import KeyModel, Model, TableModel
+from synth_engine.polymorphic import alternatives, is_of_type, type_of
 from synth_engine.randomness import generator, stream, uniforms
 from synth_engine.schema.types import to_arrow
 
@@ -41,7 +52,7 @@ class Linking:
                 continue
             parent = self.tables[key.key.parent]
             before = [made.degrees[j] for j in range(i) if j in made.degrees and table.keys[j].key.parent == key.key.parent]
-            total = round(made.rows * (1 - key.null_share))
+            total = self._total(made, table, i)
             code = own_code(self.model, made.name, i, parent.tokens)
             drawn = key.degrees.draw(
                 degree_features(parent.tokens, parent.context, before),
@@ -54,6 +65,26 @@ class Linking:
             drawn = self._of_open_parents(made.name, plan, i, key, drawn)
             most = self._most(made.name, plan, i)
             made.degrees[i] = drawn if most is None else capped(drawn, np.where(self._open(made.name, plan, i), most, 0))
+
+    def _total(self, made: GeneratedTable, table: TableModel, i: int) -> int:
+        """How many rows refer to somebody along key i. Of the keys of a polymorphic reference it is the running total that is rounded:
+        together they leave exactly as many rows out as there should be nulls."""
+        keys = [key.key for key in table.keys]
+        group = alternatives(self.model.schema.tables[made.name], keys, i)
+        before = sum(made.rows * (1 - table.keys[j].null_share) for j in group if j < i)
+        return round(before + made.rows * (1 - table.keys[i].null_share)) - round(before)
+
+    def _taken(self, made: GeneratedTable, plan: KeyPlan, i: int) -> Marks:
+        """Rows that refer to somebody along another key of the same polymorphic reference."""
+        others = [j for j in alternatives(self.model.schema.tables[made.name], plan.keys, i) if j != i]
+        return np.any([made.parents[j] >= 0 for j in others], axis=0) if others else np.zeros(made.rows, dtype=np.bool_)
+
+    def _of_its_type(self, made: GeneratedTable, plan: KeyPlan, i: int) -> Rows:
+        """A wish for any parent in rows whose type names that of key i, for none in others; for none at all of an ordinary key."""
+        told = type_of(self.model.schema.tables[made.name], plan.keys[i])
+        if told is None:
+            return np.full(made.rows, NONE)
+        return np.where(is_of_type(made.columns[told[0]], told[1]).to_numpy(zero_copy_only=False), 0, NONE)
 
     def lay_out(self, table: TableModel, made: GeneratedTable) -> tuple[Rows | None, Rows | None]:
         """Rows of one owner stand together; rows without an owner follow, each by itself. Returns the sequences' first rows
@@ -175,7 +206,7 @@ class Linking:
                 must = must & there[at]
         if (must & ~has_parent).any():
             raise _no_parent(made.name, key, int((must & ~has_parent).sum()))
-        may: Marks = must | (has_parent & ~self._completes_a_null(made, plan, i))
+        may: Marks = must | (has_parent & ~self._completes_a_null(made, plan, i) & ~self._taken(made, plan, i))
         refers = _chosen(wishes != NONE, must, may, int(made.degrees[i].sum()), rng)
         parents, left = np.full(made.rows, -1, dtype=np.int64), made.degrees[i]
         for p in patterns:
@@ -341,6 +372,7 @@ class Linking:
             ]
             table, made, i = waiting.pop(ready[0] if ready else 0)
             self._assign_deferred(table, made, i)
+            self._part_late_duplicates(made, self._plan(made.name), i)
             self._keep_referred(made, [j for _, other, j in waiting if other is made])
 
     def _keep_referred(self, made: GeneratedTable, waiting: Sequence[int]) -> None:
@@ -356,7 +388,7 @@ class Linking:
         """Exact degrees, and within one table no cycle."""
         plan, key = self._plan(made.name), table.keys[i]
         parent = self.tables[key.key.parent]
-        total = round(made.rows * (1 - key.null_share))
+        total = self._total(made, table, i)
         if key.key.parent == made.name and total == made.rows and total > 0:
             total -= 1  # somebody has to be at the top: the last key is null, or itself if it may not be
         made.degrees[i] = key.degrees.draw(
@@ -370,8 +402,18 @@ class Linking:
         if key.key.parent == made.name and all(_refers(plan, i, c) == c for c in plan.settled[i]):
             made.parents[i] = self._forest(made, plan, key, i)
         else:
-            nothing = np.full(made.rows, NONE), np.zeros(parent.rows, np.int64)
-            made.parents[i] = self._assigned(made, plan, key, i, *nothing)
+            made.parents[i] = self._assigned(made, plan, key, i, self._of_its_type(made, plan, i), np.zeros(parent.rows, np.int64))
+
+    def _part_late_duplicates(self, made: GeneratedTable, plan: KeyPlan, i: int) -> None:
+        """Where a key of one column that closes a cycle has completed unique combinations of key columns, none may come twice."""
+        schema, key, label = self.model.schema.tables[made.name], plan.keys[i], plan.keys[i].label(made.name)
+        done = {c for j in plan.order[: plan.order.index(i)] for c in plan.keys[j].columns}
+        for unique in (schema.primary_key, *schema.unique):
+            rest = set(unique) - set(key.columns)
+            if len(key.columns) == 1 and rest and rest < set(unique) and rest <= done:
+                (others,) = joint_codes([[self._given(made, plan, i, c)] for c in sorted(rest)])
+                rng, within = generator(self.seed, "late", made.name, *unique), key.parent == made.name
+                made.parents[i] = without_late_duplicates(made.parents[i], others, self.tables[key.parent].rows, within, rng, label)
 
     def _forest(self, made: GeneratedTable, plan: KeyPlan, key: KeyModel, i: int) -> Rows:
         """Parents of a reference to the own table. Roots refer to nobody, or to themselves as in the source."""
@@ -383,9 +425,13 @@ class Linking:
         roots = roots_of_groups(sizes, int(sizes.sum()) - int(made.degrees[i].sum()))
         degrees = fit_to_groups(made.degrees[i], group, sizes - roots, key.degrees.unique, rng)
         at = forest(degrees, group, roots, np.array(key.depths or (1.0,)), rng)
+        taken = self._taken(made, plan, i)
+        if type_of(self.model.schema.tables[made.name], plan.keys[i]) is not None:
+            likely = np.where(taken, -2.0, self._of_its_type(made, plan, i)) + 0.5 * rng.random(made.rows)
+            at = with_roots(at, np.argsort(likely, kind="stable")[: int((at < 0).sum())])
         loops = at < 0
         if not required(self.model.schema.tables[made.name], key.key):
-            loops &= (rng.random(made.rows) < key.loop_share) & (group >= 0)
+            loops &= (rng.random(made.rows) < key.loop_share) & (group >= 0) & ~taken
         return np.where(loops, np.arange(made.rows), at)
 
     # -- values of key columns -------------------------------------------------------------------------------------------------

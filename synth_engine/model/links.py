@@ -143,6 +143,20 @@ def without_duplicates(
     )
 
 
+def without_late_duplicates(
+    parent: NDArray[np.int64], others: NDArray[np.int64], parents: int, within: bool, rng: np.random.Generator, label: str
+) -> NDArray[np.int64]:
+    """`without_duplicates` of a finished key to one of so many `parents`. `within` one table rows change places with rows of their depth:
+    the forest keeps its degrees and depths, and closes no cycle."""
+    rows = np.arange(len(parent))
+    moving = np.where(parent == rows, NONE, parent) if within else parent
+    depth, at = np.zeros(len(parent), dtype=np.int64), moving
+    while within and (at >= 0).any():
+        depth += at >= 0
+        at = np.where(at >= 0, moving[np.maximum(at, 0)], NONE)
+    return np.where(moving >= 0, without_duplicates(others, moving, np.arange(parents), depth, rng, label), parent)
+
+
 def _replace_repeated(
     fixed: NDArray[np.int64],
     moving: NDArray[np.int64],
@@ -216,6 +230,22 @@ def forest(
         line = _by_level(members, degrees[members], int(roots[g]), depths)
         parent[line[roots[g] :]] = np.repeat(line, degrees[line])
     return parent
+
+
+def with_roots(parent: NDArray[np.int64], roots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same forest over the same rows with other rows at its roots, as many as it has: rows of most children take the places
+    of most children."""
+    degree = np.bincount(parent[parent >= 0], minlength=len(parent))
+    chosen = np.zeros(len(parent), dtype=np.bool_)
+    chosen[roots] = True
+    places = np.lexsort((-degree, parent >= 0))
+    rows = np.lexsort((-degree, ~chosen))
+    row_at = np.empty(len(parent), dtype=np.int64)
+    row_at[places] = rows
+    out = np.full(len(parent), -1, dtype=np.int64)
+    child = np.flatnonzero(parent >= 0)
+    out[row_at[child]] = row_at[parent[child]]
+    return out
 
 
 def _by_level(members: NDArray[np.int64], degrees: NDArray[np.int64], roots: int, depths: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -259,8 +259,8 @@ def _presence(column: Column) -> Column:
 
 
 def _single(key: ForeignKey) -> frozenset[str]:
-    """The column of a key of one column: null where the key is."""
-    return frozenset(key.columns) if len(key.columns) == 1 else frozenset()
+    """The column of a key of one column: null where the key is, unless there are orphans."""
+    return frozenset(key.columns) if len(key.columns) == 1 and not key.orphan_share else frozenset()
 
 
 def _order_column(moments: Mapping[str, Floats]) -> str | None:

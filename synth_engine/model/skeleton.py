@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synth_engine.errors import ConfigurationError
@@ -58,8 +59,10 @@ def _with_loops(one: PreparedTable, i: int) -> Rows:
     """The parents along key i, with the rows that refer to themselves, which were learned as roots."""
     if one.keys[i].parent != one.table.name:
         return one.parents[i]
-    complete = np.all([one.data[c].is_valid().to_numpy(zero_copy_only=False) for c in one.keys[i].columns], axis=0)
-    return np.where((one.parents[i] < 0) & complete, np.arange(one.rows), one.parents[i])
+    pairs = zip(one.keys[i].columns, one.keys[i].parent_columns, strict=True)
+    same = [pc.fill_null(pc.equal(one.data[c], one.data[p].cast(one.data[c].type)), False) for c, p in pairs]
+    loops = np.all([found.to_numpy(zero_copy_only=False) for found in same], axis=0)
+    return np.where((one.parents[i] < 0) & loops, np.arange(one.rows), one.parents[i])
 
 
 def refuse_ambiguous_columns(prepared: Mapping[str, PreparedTable]) -> None:

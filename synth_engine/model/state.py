@@ -19,10 +19,13 @@ from synth_engine.model.context import MOST_CONTEXT, Context
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
+from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
 from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.training import TrainingResult
+from synth_engine.polymorphic import expanded
 from synth_engine.schema import ForeignKey, Schema
+from synth_engine.schema.types import base_type
 
 
 @dataclass
@@ -30,7 +33,7 @@ class KeyModel:
     """One foreign key: its share of nulls, whether it is deferred (closes a cycle), its degrees, and the vocabulary
     sizes of its parents' child summary. Of a key to the own table, `depths` are the shares of the rows at each depth, and
     `loop_share` tells how many of the roots refer to themselves rather than to nobody. `partners` tells which parents go
-    together with those of other keys, None where their rows do not tell."""
+    together with those of other keys, None where their rows do not tell. `orphans` are those to be reproduced."""
 
     key: ForeignKey
     null_share: float
@@ -40,6 +43,7 @@ class KeyModel:
     depths: tuple[float, ...] = ()
     loop_share: float = 0.0
     partners: Partners | None = None
+    orphans: Orphans | None = None
 
     @property
     def link_sizes(self) -> list[int]:
@@ -53,7 +57,8 @@ class KeyModel:
 class TableModel:
     """Everything learned about one table. `joint_codes` is the vocabulary size of the joint summary of its children,
     None where at most one key refers to it. `hidden_rows` are the hidden tokens of a reference table's rows: they are
-    dealt out as they are, so that every hub is there exactly once."""
+    dealt out as they are, so that every hub is there exactly once. `types_alone` holds for the type column of each polymorphic
+    reference the types that rows which refer to nobody have."""
 
     name: str
     rows: int
@@ -70,6 +75,7 @@ class TableModel:
     joint_codes: int | None = None
     hidden_rows: NDArray[np.int32] | None = None
     trainings: dict[str, TrainingResult] = field(default_factory=dict)
+    types_alone: dict[str, list[str | None]] = field(default_factory=dict)
 
     @property
     def live_keys(self) -> list[int]:
@@ -94,10 +100,11 @@ class Model:
     `alike` as many that were, chosen in the same way.
 
     `kept` are the tables that are delivered as they are, each with the digest of its rows. `structure` says whether links are
-    drawn (`sampled`) or the source's (`original`); of tables whose links are, `skeletons` holds them.
+    drawn (`sampled`) or the source's (`original`); of tables whose links are, `skeletons` holds them. `twin` is the schema of the
+    tables, `schema` the one that is learned: polymorphic references are one key a type in it (see `synth_engine.polymorphic`).
     """
 
-    schema: Schema
+    twin: Schema
     tables: dict[str, TableModel]
     seed: int
     held_out: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
@@ -106,6 +113,9 @@ class Model:
     kept: dict[str, str] = field(default_factory=dict)
     structure: str = "sampled"
     skeletons: dict[str, Skeleton] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.schema = expanded(self.twin)
 
     @property
     def written(self) -> dict[str, TableModel]:
@@ -154,6 +164,18 @@ class Model:
         parents = [self.tables[table].keys[i].key.parent for i in self.tables[table].live_keys]
         own = [None if p is None else np.r_[np.nan, p] for parent in parents for p in self.slot_positions(parent)]
         return (own + [p for parent in parents for p in self.context_positions(parent)])[:MOST_CONTEXT]
+
+    def categories(self) -> dict[str, dict[str, list[Any]]]:
+        """Table -> column -> the values that may be written, of every column of categories; the types of polymorphic references
+        are named in the settings, however rare."""
+        found = {name: table.encoder.categories() for name, table in self.tables.items()}
+        for name, table in self.twin.tables.items():
+            for reference in table.polymorphic:
+                whole = base_type(table.column(reference.type_column).data_type) != "string"
+                known = found[name].get(reference.type_column, [])
+                declared = [int(of) if whole else of for of in reference.types]
+                found[name][reference.type_column] = [*known, *(of for of in declared if of not in known)]
+        return found
 
     def protections(self) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what was protected in it."""

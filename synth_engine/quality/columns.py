@@ -52,7 +52,8 @@ def moment_type(column: Column) -> str | None:
 def key_columns(schema: Schema, table: str) -> frozenset[str]:
     """Columns whose values are mere names: primary key, foreign keys, and what other tables' keys refer to."""
     referred = (key.parent_columns for _, key in schema.children_of(table))
-    return schema.tables[table].key_columns.union(*referred)
+    named = (column for t in schema.tables.values() for key in t.polymorphic for _, parent, column in key.parents if parent == table)
+    return schema.tables[table].key_columns.union(*referred, named)
 
 
 def scored_columns(schema: Schema, table: str) -> tuple[Column, ...]:

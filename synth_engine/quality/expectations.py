@@ -13,6 +13,7 @@ from synth_engine.quality.profile import ColumnProfile, Profile
 from synth_engine.quality.staged import (
     FOUND,
     MISSING,
+    ORPHAN,
     accepted_types,
     is_typed_as,
     labels_query,
@@ -23,7 +24,7 @@ from synth_engine.quality.staged import (
     types_query,
     written_categories,
 )
-from synth_engine.schema import Column, ForeignKey, Schema, Table
+from synth_engine.schema import Column, ForeignKey, PolymorphicKey, Schema, Table
 from synth_engine.schema.model import MODELLED_KINDS
 from synth_engine.schema.types import base_type
 
@@ -39,8 +40,12 @@ Catalogue = Mapping[str, Mapping[str, str]]
 """Types by column by table, as `staged.catalogue` gives them."""
 
 
-KEY_CHECKS = ("primary key", "unique key", "foreign key")
+KEY_CHECKS = ("primary key", "unique key", "foreign key", "polymorphic reference")
 """The sorts of expectations that hold a key, one expectation a key."""
+
+
+ORPHAN_TOLERANCE = 0.1
+"""How far the share of orphans that are reproduced may be off, relative to itself."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,9 @@ def suites(
             continue
         rows, columns = expected_rows[name], [c for c in table.columns if c.name in sound[name]]
         keys = [k for k in table.foreign_keys if set(k.columns) <= sound[name] and set(k.parent_columns) <= sound[k.parent]]
+        references = [
+            k for k in table.polymorphic if {k.type_column, k.id_column} <= sound[name] and all(c in sound[p] for _, p, c in k.parents)
+        ]
         known = profile.columns[name]
         categories = [c for c in columns if c.name in known and known[c.name].cells == "categories"]
         written = written_categories(engine, staging, table, categories)
@@ -97,10 +105,10 @@ def suites(
             )
             query = labels_query(engine, staging, table, profiles)
             found.append(Suite(name, "values", query, tuple(itertools.chain.from_iterable(labelled))))
-        if keys:
-            found.append(
-                Suite(name, "references", references_query(engine, staging, schema, table, keys), tuple(_reference(table, k) for k in keys))
-            )
+        if keys or references:
+            query = references_query(engine, staging, schema, table, keys, references)
+            held = (*(e for k in keys for e in _reference(table, k, rows)), *(_polymorphic(table, k) for k in references))
+            found.append(Suite(name, "references", query, held))
         if typed:
             found.append(Suite(name, "types", types_query(engine, staging, table, typed), tuple(_type(c) for c in typed)))
     return found
@@ -169,9 +177,29 @@ def _smooth(weights: Sequence[float], rows: int) -> list[float]:
     return [(weight + 0.5 / rows) / total for weight in weights]
 
 
-def _reference(table: Table, key: ForeignKey) -> Expectation:
-    words = f"foreign key ({', '.join(key.columns)}) finds its row in {key.parent}"
-    return gxe.ExpectColumnValuesToBeInSet(column=key.label(table.name), value_set=[FOUND, MISSING], meta=_rule("foreign key", words))
+def _reference(table: Table, key: ForeignKey, rows: int) -> list[Expectation]:
+    """Every row finds its parent; or, where orphans are reproduced, all but so many as should not, to a tenth or two of them."""
+    words, label = f"foreign key ({', '.join(key.columns)}) finds its row in {key.parent}", key.label(table.name)
+    if not key.orphan_share:
+        return [gxe.ExpectColumnValuesToBeInSet(column=label, value_set=[FOUND, MISSING], meta=_rule("foreign key", words))]
+    slack = ORPHAN_TOLERANCE * key.orphan_share + 2 / max(rows, 1)
+    fewest, most = max(key.orphan_share - slack, 0.0), min(key.orphan_share + slack, 1.0)
+    found = gxe.ExpectColumnValuesToBeInSet(
+        column=label,
+        value_set=[FOUND, MISSING],
+        mostly=1 - most,
+        meta=_rule("foreign key", f"{words}, but for at most {most:.3%} orphans"),
+    )
+    lost = gxe.ExpectColumnValuesToBeInSet(
+        column=label, value_set=[ORPHAN], mostly=fewest, meta=_rule("orphans", f"{words}, but for at least {fewest:.3%} orphans")
+    )
+    return [found, lost]
+
+
+def _polymorphic(table: Table, key: PolymorphicKey) -> Expectation:
+    words = f"polymorphic reference ({key.type_column}, {key.id_column}) finds its row in the table of its type: {', '.join(key.tables)}"
+    meta = _rule("polymorphic reference", words)
+    return gxe.ExpectColumnValuesToBeInSet(column=key.label(table.name), value_set=[FOUND, MISSING], meta=meta)
 
 
 def _type(column: Column) -> Expectation:

@@ -1,8 +1,9 @@
 """What validation may know of the source without holding a real row: counts, coarse ranges, frequent categories, shares.
 
 Ranges are rounded outward beyond the true extremes, bins and categories hold at least as many rows as the privacy
-settings ask for. Many rows may still be one owner's, so a profile stays in the protected part of a workspace: what
-leaves it names only categories that the synthetic tables hold, see `ColumnProfile.naming_only`.
+settings ask for, but for the types of polymorphic references, which settings name. Many rows may still be one owner's, so a
+profile stays in the protected part of a workspace: what leaves it names only categories that the synthetic tables hold, see
+`ColumnProfile.naming_only`.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ def role(schema: Schema, table: str, column: Column) -> Literal["bins", "categor
 
 @dataclass
 class _Seen:
-    """What the first pass gathers of one column."""
+    """What the first pass gathers of one column. `declared` are values that the settings name, however rare."""
 
     role: Literal["bins", "categories", "presence"]
     missing: int = 0
@@ -179,6 +180,7 @@ class _Seen:
     sample: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     shortest: int | None = None
     longest: int | None = None
+    declared: frozenset[str] = frozenset()
 
     def add(self, values: pa.Array, column: Column, generator: np.random.Generator) -> None:
         if self.role == "bins":
@@ -214,7 +216,8 @@ class _FirstPass:
 
 def _first_pass(schema: Schema, table: Table, batches: Batches, seed: int) -> _FirstPass:
     generator = np.random.default_rng(seed)
-    seen = {c.name: _Seen(role(schema, table.name, c)) for c in table.columns}
+    types = {key.type_column: frozenset(key.types) for key in table.polymorphic}
+    seen = {c.name: _Seen(role(schema, table.name, c), declared=types.get(c.name, frozenset())) for c in table.columns}
     rows = 0
     for batch in batches():
         rows += batch.num_rows
@@ -249,7 +252,8 @@ def _bins(column: Column, seen: _Seen, edges: NDArray[np.float64], counts: NDArr
 
 
 def _cells(seen: _Seen, rows: int, fewest: int) -> ColumnProfile:
-    known = [(value, count) for value, count in sorted(seen.counts.items(), key=lambda p: (-p[1], str(p[0]))) if count >= fewest]
+    ranked = sorted(seen.counts.items(), key=lambda p: (-p[1], str(p[0])))
+    known = [(value, count) for value, count in ranked if count >= fewest or str(value) in seen.declared]
     if not known or len(known) > MOST_CATEGORIES:
         return _presence(seen, rows)
     own = [count for _, count in known[:MOST_CATEGORY_CELLS]]

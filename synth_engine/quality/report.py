@@ -164,7 +164,13 @@ def _keys(schema: Schema) -> list[tuple[str, str, str, str]]:
         if table.primary_key:
             found.append((name, "primary key", ", ".join(table.primary_key), table.provenance(table.primary_key).value))
         found += [(name, "unique", ", ".join(columns), table.provenance(columns).value) for columns in table.unique]
-        for key in table.foreign_keys:
+        hidden = {key for reference in table.polymorphic for key in reference.keys}
+        for reference in table.polymorphic:
+            for of, parent, column in reference.parents:
+                words = f"{reference.id_column} → {parent} ({column}) where {reference.type_column} is {of}"
+                found.append((name, "polymorphic reference", words, reference.provenance.value))
+        for key in (k for k in table.foreign_keys if k not in hidden):
             words = f"{', '.join(key.columns)} → {key.parent} ({', '.join(key.parent_columns)})"
+            words += f", with {_percent(key.orphan_share)} orphans as in the source" if key.orphan_share else ""
             found.append((name, "foreign key", words, key.provenance.value))
     return found

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from synth_engine.quality.columns import NUMBER_TYPES, SECONDS_PER_DAY, moment_type
 from synth_engine.quality.profile import MOST_CATEGORIES, Category, ColumnProfile
-from synth_engine.schema import Column, ForeignKey, Schema, Table
+from synth_engine.schema import Column, ForeignKey, PolymorphicKey, Schema, Table
 from synth_engine.schema.types import base_type, decimal_digits
 
 if TYPE_CHECKING:
@@ -96,8 +96,11 @@ def labels_query(engine: Engine, staging: str, table: Table, profiles: dict[str,
     return _sql(engine, sa.select(*(_label(staged.c[name], table.column(name), p).label(name) for name, p in profiles.items())))
 
 
-def references_query(engine: Engine, staging: str, schema: Schema, table: Table, keys: Sequence[ForeignKey]) -> str:
-    """For each foreign key of each row whether its parent is there. A key with a null in it refers to nothing."""
+def references_query(
+    engine: Engine, staging: str, schema: Schema, table: Table, keys: Sequence[ForeignKey], polymorphic: Sequence[PolymorphicKey] = ()
+) -> str:
+    """For each foreign key and polymorphic reference of each row whether its parent is there. A key with a null in it refers to
+    nothing, nor does an id that is null."""
     child = _staged(staging, table).alias("child")
     joined: Any = child
     labels = []
@@ -114,7 +117,26 @@ def references_query(engine: Engine, staging: str, schema: Schema, table: Table,
                 else_=_word(FOUND),
             ).label(key.label(table.name))
         )
+    for index, reference in enumerate(polymorphic):
+        found = []
+        for place, (of, name, column) in enumerate(reference.parents):
+            known = _staged(staging, schema.tables[name])
+            parent = sa.select(known.c[column]).distinct().subquery(f"parent{index}of{place}")
+            is_same = _spelled(child.c[reference.id_column], column, table, schema.tables[name], reference) == _spelled(
+                parent.c[column], column, table, schema.tables[name], reference
+            )
+            is_typed = sa.cast(child.c[reference.type_column], sa.String) == _word(of)
+            joined = joined.outerjoin(parent, sa.and_(is_typed, is_same))
+            found.append((parent.c[column].is_not(None), _word(FOUND)))
+        missing = (child.c[reference.id_column].is_(None), _word(MISSING))
+        labels.append(sa.case(missing, *found, else_=_word(ORPHAN)).label(reference.label(table.name)))
     return _sql(engine, sa.select(*labels).select_from(joined))
+
+
+def _spelled(value: ColumnElement[Any], column: str, child: Table, parent: Table, reference: PolymorphicKey) -> ColumnElement[Any]:
+    """An id or the key it refers to so that the two compare: as text, if they are of different types."""
+    stored = (base_type(child.column(reference.id_column).data_type), base_type(parent.column(column).data_type))
+    return sa.cast(value, sa.String) if stored[0] != stored[1] and "string" in stored else value
 
 
 def types_query(engine: Engine, staging: str, table: Table, columns: Sequence[Column]) -> str:

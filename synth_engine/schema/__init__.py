@@ -1,5 +1,5 @@
 """What a relational schema is, and the ways to obtain one."""
 
-from synth_engine.schema.model import Column, ForeignKey, Kind, Provenance, Schema, Table
+from synth_engine.schema.model import Column, ForeignKey, Kind, PolymorphicKey, Provenance, Schema, Table
 
-__all__ = ["Column", "ForeignKey", "Kind", "Provenance", "Schema", "Table"]
+__all__ = ["Column", "ForeignKey", "Kind", "PolymorphicKey", "Provenance", "Schema", "Table"]

@@ -11,6 +11,7 @@ from synth_engine.errors import ConfigurationError, nearest
 from synth_engine.schema.formats import format_faults, start_faults
 from synth_engine.schema.kept import kept_faults
 from synth_engine.schema.model import Kind, Schema, Table
+from synth_engine.schema.polymorphic import polymorphic_faults
 from synth_engine.schema.types import TYPES_OF_KIND, base_type
 
 
@@ -33,7 +34,7 @@ def check_settings(schema: Schema, config: Config) -> Schema:
     faults += [_unknown("keep", f"table as {name!r}", name, schema.tables) for name in config.keep if name not in schema.tables]
     faults += rows_that_are_given(config.rows, config.keep, config.structure)
     faults += links_that_are_given(config.links.temperature, config.structure)
-    faults += kept_faults(schema, config.keep) if not _pointing_nowhere(schema.tables) else []
+    faults += kept_faults(schema, config.keep) if not _pointing_nowhere(schema.tables) and not polymorphic_faults(schema.tables) else []
     tables = dict(schema.tables)
     for name, columns in config.columns.items():
         if name not in tables:
@@ -43,6 +44,8 @@ def check_settings(schema: Schema, config: Config) -> Schema:
             path = f"columns.{name}.{column}"
             if column not in tables[name].column_names:
                 faults.append(_unknown(path, f"column in table {name!r}", column, tables[name].column_names))
+            elif settings.kind is not None and column in {c for k in tables[name].polymorphic for c in (k.type_column, k.id_column)}:
+                faults.append(f"{path}.kind: it is part of a polymorphic reference, which decides its kind. Next step: remove it")
             elif settings.kind is not None and settings.kind not in list(Kind):
                 faults.append(f"{path}.kind: there is no kind {settings.kind!r}. Next step: use one of {', '.join(Kind)}")
             elif settings.kind is not None:
@@ -50,7 +53,7 @@ def check_settings(schema: Schema, config: Config) -> Schema:
                 tables[name] = replace(tables[name], columns=changed)
     faults += format_faults(tables, config.columns)
     faults += start_faults(tables, config.key_start)
-    faults += _pointing_nowhere(tables) if not faults else []
+    faults += [*_pointing_nowhere(tables), *map(str, polymorphic_faults(tables))] if not faults else []
     faults += _misfits(tables.values()) if not faults else []
     if faults:
         raise ConfigurationError(faults)

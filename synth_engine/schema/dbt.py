@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,8 +31,14 @@ _TESTS = {
     (None, "relationships"): "foreign_key",
     (None, "accepted_values"): "accepted_values",
     ("dbt_utils", "unique_combination_of_columns"): "unique",
+    ("dbt_constraints", "primary_key"): "primary_key",
+    ("dbt_constraints", "unique_key"): "unique",
+    ("dbt_constraints", "foreign_key"): "foreign_key",
 }
 """Generic tests that are read, by package and name, and the claim that each makes."""
+
+_COLUMNS = ("combination_of_columns", "fk_column_names", "fk_column_name", "column_names", "column_name")
+"""Arguments that name the columns a test is about, the first that is there; `dbt_constraints` has the most of them."""
 
 _VERSION = re.compile(r"/manifest/v(\d+)")
 _REFERENCE = re.compile(r"\b(ref|source)\(([^()]*)\)")
@@ -142,11 +149,18 @@ def is_dbt_artefact(raw: Mapping[str, Any]) -> bool:
     return isinstance(metadata, dict) and "dbt_schema_version" in metadata
 
 
-def facts_of_manifest(path: str, raw: Mapping[str, Any], schema: Schema, source_schema: str | None) -> SchemaFile:
+def facts_of_manifest(
+    path: str,
+    raw: Mapping[str, Any],
+    schema: Schema,
+    source_schema: str | None,
+    earlier: Mapping[tuple[str, ...], str] = MappingProxyType({}),
+) -> SchemaFile:
     """What the manifest knows of the tables of `schema`, which is what reflection found in `source_schema`.
 
-    What the warehouse declares stays: the manifest adds keys, and a primary key where there is none. Raises `ConfigurationError`
-    with every table that cannot be told apart, or if the manifest is for other tables.
+    What the warehouse declares, or an earlier file says, stays: the manifest adds keys, and a primary key where there is none.
+    `earlier` names the file by what it says: `(table, "primary key")`, `(table, "foreign key", *columns)`. Raises
+    `ConfigurationError` with every table that cannot be told apart, or if the manifest is for other tables.
     """
     _require_manifest(path, str(raw["metadata"]["dbt_schema_version"]))
     try:
@@ -161,9 +175,12 @@ def facts_of_manifest(path: str, raw: Mapping[str, Any], schema: Schema, source_
             claims.setdefault(places[node], []).append(replace(claim, parent=places.get(claim.parent or "", claim.parent)))
     sifted = {name: _sift(schema.tables[name], found) for name, found in claims.items()}
     referred = {(c.parent, *map(str.lower, c.parent_columns)) for facts, _ in sifted.values() for c in facts if c.sort == "foreign_key"}
+    for name, (facts, notes) in sifted.items():
+        notes += _contradicted(path, schema.tables[name], facts, earlier)
     keyed = {name: _write_keys(schema.tables[name], facts, notes, referred) for name, (facts, notes) in sifted.items()}
     known = apply_schema_file(schema, SchemaFile(path, keyed))
-    return SchemaFile(path, {name: _write_foreign_keys(known, name, table, sifted[name][0]) for name, table in keyed.items()})
+    written = {name: _write_foreign_keys(known, name, table, sifted[name][0], path, earlier) for name, table in keyed.items()}
+    return SchemaFile(path, written)
 
 
 def _require_manifest(path: str, version: str) -> None:
@@ -269,15 +286,22 @@ def _claims_of_tests(manifest: _Manifest, nodes: Mapping[str, _Node]) -> Iterabl
         arguments = test.test_metadata.kwargs
         # a test of a source is attached to nothing, but names it
         node = test.attached_node or _referred(str(arguments.get("model", "")), nodes)
-        columns = arguments.get("combination_of_columns") or [arguments.get("column_name")]
-        if node is None or not all(isinstance(column, str) for column in columns):
+        columns = _names(arguments, *_COLUMNS)
+        if node is None or not columns:
             continue
         sort = _TESTS[test.test_metadata.namespace, test.test_metadata.name]
         claim = _Claim(sort, f"dbt test {test.name}", tuple(columns), Provenance.DBT_TEST, doubt=_doubt_of(test.config))
         if sort == "foreign_key":
-            parent = _referred(str(arguments.get("to", "")), nodes)
-            claim = replace(claim, parent=parent, parent_columns=(str(arguments.get("field", "")),))
+            parent = _referred(str(arguments.get("to") or arguments.get("pk_table_name") or ""), nodes)
+            claim = replace(claim, parent=parent, parent_columns=_names(arguments, "field", "pk_column_names", "pk_column_name"))
         yield node, claim
+
+
+def _names(arguments: Mapping[str, Any], *keys: str) -> tuple[str, ...]:
+    """The column names under the first of the arguments that is there; nothing if they are no names."""
+    found = next((arguments[key] for key in keys if arguments.get(key)), ())
+    names = (found,) if isinstance(found, str) else tuple(found) if isinstance(found, list) else ()
+    return names if all(isinstance(name, str) for name in names) else ()
 
 
 def _doubt_of(config: _Config) -> str:
@@ -307,6 +331,16 @@ def _sift(table: Table, claims: Iterable[_Claim]) -> tuple[list[_Claim], list[st
         else:
             facts.append(replace(claim, columns=columns))
     return facts, list(dict.fromkeys(notes))
+
+
+def _contradicted(path: str, table: Table, facts: Iterable[_Claim], earlier: Mapping[tuple[str, ...], str]) -> list[str]:
+    """Primary keys of the manifest that another file says otherwise: they are unique keys then."""
+    other = earlier.get((table.name, "primary key"))
+    return [
+        f"primary key: {other} says ({', '.join(table.primary_key)}), which is used, {path} says ({', '.join(fact.columns)})"
+        for fact in facts
+        if other and fact.sort == "primary_key" and set(fact.columns) != set(table.primary_key)
+    ]
 
 
 def _columns(table: Table, names: Iterable[str]) -> tuple[str, ...]:
@@ -343,7 +377,9 @@ def _write_keys(table: Table, facts: list[_Claim], notes: list[str], referred: s
     )
 
 
-def _write_foreign_keys(known: Schema, name: str, written: WrittenTable, facts: list[_Claim]) -> WrittenTable:
+def _write_foreign_keys(
+    known: Schema, name: str, written: WrittenTable, facts: list[_Claim], path: str, earlier: Mapping[tuple[str, ...], str]
+) -> WrittenTable:
     """The same with its foreign keys; `known` has the keys of all tables that these may refer to."""
     keys, notes = {key.columns: (key.parent, key.parent_columns) for key in known.tables[name].foreign_keys}, list(written.notes)
     found: dict[tuple[str, ...], WrittenKey] = {}
@@ -353,6 +389,8 @@ def _write_foreign_keys(known: Schema, name: str, written: WrittenTable, facts: 
         reason = _obstacle(parent, columns, fact)
         if parent and not reason and keys.setdefault(fact.columns, (parent.name, columns)) != (parent.name, columns):
             reason = f"({', '.join(fact.columns)}) is a key to {keys[fact.columns][0]} already"
+            other = earlier.get((name, "foreign key", *fact.columns))
+            reason += f", {other} says, and {path} says to {parent.name}" if other else ""
         if reason or parent is None:
             notes.append(f"{fact.words} is not used: {reason}")
         else:

@@ -10,13 +10,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synth_engine.errors import ConfigurationError, SynthError, nearest
-from synth_engine.schema.model import Column, ForeignKey, Kind, Provenance, Schema, Table
+from synth_engine.schema.model import Column, ForeignKey, Kind, PolymorphicKey, Provenance, Schema, Table
+from synth_engine.schema.polymorphic import polymorphic_faults
 from synth_engine.schema.types import default_kind
 
 
@@ -54,6 +55,7 @@ class WrittenTable:
     not_null: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     provenance: Mapping[tuple[str, ...], Provenance] = field(default_factory=dict)
+    polymorphic: tuple[PolymorphicKey, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class SchemaFile:
     @property
     def written_kinds(self) -> frozenset[tuple[str, str]]:
         """`(table, column)` of every column whose kind the file decides: data must not change these."""
-        return frozenset((name, column) for name, table in self.tables.items() for column in table.kinds)
+        decided = {(name, column) for name, table in self.tables.items() for column in table.kinds}
+        return frozenset(decided | {(n, c) for n, t in self.tables.items() for k in t.polymorphic for c in (k.type_column, k.id_column)})
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -86,6 +89,16 @@ class _KeyForm(_Form):
     references: _References
 
 
+class _PolymorphicForm(_Form):
+    type: str
+    id: str
+    parents: dict[str | int, Annotated[str, Field(pattern=r"^.+\..+$")]] = Field(min_length=1)
+
+    def key(self) -> PolymorphicKey:
+        parents = ((str(of), *target.rsplit(".", 1)) for of, target in self.parents.items())
+        return PolymorphicKey(self.type, self.id, tuple((of, table, column) for of, table, column in parents))
+
+
 class _ColumnForm(_Form):
     kind: Kind | None = None
 
@@ -94,6 +107,7 @@ class _TableForm(_Form):
     primary_key: tuple[str, ...] | None = None
     unique: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[_KeyForm, ...] = ()
+    polymorphic: tuple[_PolymorphicForm, ...] = ()
     columns: dict[str, _ColumnForm] = Field(default_factory=dict)
 
 
@@ -183,7 +197,8 @@ def _from_product(path: str, form: _ProductForm) -> SchemaFile:
             for i, key in enumerate(table.foreign_keys)
         )
         kinds = {column: (entry.kind,) for column, entry in table.columns.items() if entry.kind is not None}
-        tables[name] = WrittenTable(where, table.primary_key, table.unique, keys, tuple(table.columns), kinds)
+        polymorphic = tuple(reference.key() for reference in table.polymorphic)
+        tables[name] = WrittenTable(where, table.primary_key, table.unique, keys, tuple(table.columns), kinds, polymorphic=polymorphic)
     return SchemaFile(path, tables)
 
 
@@ -237,6 +252,8 @@ def form_fault(item: Any) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".") or "schema file"
     if item["type"] == "extra_forbidden":
         return str(SynthError(f"{path}: there is no such entry", advice="remove it or correct its name"))
+    if item["type"] == "string_pattern_mismatch":
+        return str(SynthError(f"{path}: a parent must be written as table.column", value=repr(item["input"]), advice="write it so"))
     if item["type"] == "enum":
         kinds = [kind.value for kind in Kind]
         advice = f"{_otherwise(str(item['input']), kinds)}write one of {', '.join(kinds)}"
@@ -252,15 +269,16 @@ def form_fault(item: Any) -> str:
 def apply_schema_file(schema: Schema, file: SchemaFile) -> Schema:
     """The schema with everything the file says; the tables and columns themselves are the schema's.
 
-    A written primary key replaces the one found, which stays a unique key. Written unique and foreign keys are added,
-    a foreign key in place of one found on the same columns, each with the provenance it is written with. A foreign key one of whose
-    columns is an expression cannot be kept and becomes a note of the table.
+    A written primary key replaces the one found, which stays a unique key. Written unique and foreign keys are added, a foreign key
+    in place of one found on the same columns, a polymorphic reference in place of one with the same id, each with the provenance it
+    is written with. A foreign key one of whose columns is an expression cannot be kept and becomes a note of the table.
 
     Raises `ConfigurationError` with every table, column or key of the file that does not fit.
     """
     faults = _faults_of_names(schema, file)
     tables = {name: _apply_table(table, file.tables[name]) if name in file.tables else table for name, table in schema.tables.items()}
     faults += _faults_of_keys(tables, file)
+    faults += polymorphic_faults(tables)
     if faults:
         raise ConfigurationError(faults)
     return Schema(tables)
@@ -277,6 +295,7 @@ def _apply_table(table: Table, written: WrittenTable) -> Table:
     keys = _merge_keys(table.foreign_keys, written.foreign_keys)
     identifying = {key[0] for key in (primary_key, *(k.columns for k in keys)) if len(key) == 1}
     columns = tuple(_apply_column(column, written, column.name in primary_key, column.name in identifying) for column in table.columns)
+    references = {key.id_column: key for key in (*table.polymorphic, *written.polymorphic)}
     return replace(
         table,
         columns=columns,
@@ -285,6 +304,7 @@ def _apply_table(table: Table, written: WrittenTable) -> Table:
         foreign_keys=keys,
         notes=table.notes + written.notes + tuple(_note_of_expression(table.name, key) for key in written.foreign_keys if key.expressions),
         undeclared=_undeclared(table, written, [key for key in (primary_key, *unique) if key]),
+        polymorphic=tuple(references.values()),
     )
 
 
@@ -308,7 +328,11 @@ def _merge_keys(found: tuple[ForeignKey, ...], written: tuple[WrittenKey, ...]) 
 
 def _apply_column(column: Column, written: WrittenTable, primary: bool, identifying: bool) -> Column:
     kind, allowed = column.kind, written.kinds.get(column.name)
-    if allowed:
+    if column.name in {key.type_column for key in written.polymorphic}:
+        kind = Kind.CATEGORY
+    elif column.name in {key.id_column for key in written.polymorphic}:
+        kind = Kind.IDENTIFIER
+    elif allowed:
         suggested = default_kind(column.data_type)
         kind = suggested if suggested in allowed else allowed[0]
     elif identifying:

@@ -45,6 +45,8 @@ def _place(table: Table, column: Column, settings: ColumnSettings) -> Iterator[s
     keys = (table.primary_key, *table.unique)
     if any(column.name in key.columns for key in table.foreign_keys):
         yield "the values of a foreign key are its parent's. Next step: set it for the column that the key refers to"
+    elif any(column.name in (key.type_column, key.id_column) for key in table.polymorphic):
+        yield "the values of a polymorphic reference are its parents'. Next step: set it for the columns that it refers to"
     elif column.kind is not Kind.IDENTIFIER and not any(column.name in key for key in keys):
         yield "only a column of a primary or unique key, or of kind identifier, has a format. Next step: remove it, or set kind identifier"
     elif settings.kind in WITHOUT_FORMAT:

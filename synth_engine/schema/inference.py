@@ -148,7 +148,12 @@ class _Inference:
     def __init__(self, schema: Schema, samples: Mapping[str, Sample], written_kinds: Collection[tuple[str, str]]) -> None:
         self.schema, self.samples = schema, samples
         self.columns = {
-            name: [c for c in samples[name].rows.column_names if (name, c) not in written_kinds or table.column(c).kind is Kind.IDENTIFIER]
+            name: [
+                c
+                for c in samples[name].rows.column_names
+                if ((name, c) not in written_kinds or table.column(c).kind is Kind.IDENTIFIER)
+                and not any(c in (key.type_column, key.id_column) for key in table.polymorphic)
+            ]
             for name, table in schema.tables.items()
         }
         self.candidates = {name: self._candidates(table) for name, table in schema.tables.items() if not table.primary_key}

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from synth_engine.errors import ConfigurationError
-from synth_engine.schema.model import ForeignKey, Schema, Table
+from synth_engine.schema.model import ForeignKey, PolymorphicKey, Schema, Table
 
 
 def emptied_columns(table: Table, kept: Collection[str]) -> dict[ForeignKey, tuple[str, ...]]:
@@ -21,15 +21,32 @@ def emptied_columns(table: Table, kept: Collection[str]) -> dict[ForeignKey, tup
     return found
 
 
+def emptied_types(table: Table, kept: Collection[str]) -> dict[PolymorphicKey, tuple[str, ...]]:
+    """Polymorphic references of a kept table to synthesised parents, each with the types in whose rows the id is written as null."""
+    found = {key: tuple(of for of, parent, _ in key.parents if parent not in kept) for key in table.polymorphic}
+    return {key: types for key, types in found.items() if types}
+
+
 def kept_faults(schema: Schema, kept: Collection[str]) -> list[str]:
     """Every key of a kept table that must find a row which is synthesised."""
-    return [
-        f"keep: {name} cannot be kept while {key.parent} is synthesised: {key.label(name)} must not be null and would find no row. "
-        f"Next step: keep {key.parent}, too, or do not keep {name}"
+    required = [
+        (name, key.parent, key.label(name))
         for name in schema.tables
         if name in kept
         for key, columns in emptied_columns(schema.tables[name], kept).items()
         if not columns
+    ]
+    required += [
+        (name, next(parent for of, parent, _ in key.parents if of in types), key.label(name))
+        for name, table in schema.tables.items()
+        if name in kept
+        for key, types in emptied_types(table, kept).items()
+        if not table.column(key.id_column).nullable or key.id_column in table.primary_key
+    ]
+    return [
+        f"keep: {name} cannot be kept while {parent} is synthesised: {label} must not be null and would find no row. "
+        f"Next step: keep {parent}, too, or do not keep {name}"
+        for name, parent, label in required
     ]
 
 
@@ -45,6 +62,10 @@ def with_kept_tables(schema: Schema, kept: Collection[str]) -> Schema:
         notes = [
             f"the table is kept, but {key.parent} is synthesised: key {key.label(name)} is written as null ({', '.join(columns)})"
             for key, columns in emptied_columns(tables[name], kept).items()
+        ]
+        notes += [
+            f"the table is kept, but not all that it refers to: {key.label(name)} is written as null in rows of type {', '.join(types)}"
+            for key, types in emptied_types(tables[name], kept).items()
         ]
         tables[name] = replace(tables[name], notes=tables[name].notes + tuple(n for n in notes if n not in tables[name].notes))
     return Schema(tables)

@@ -74,16 +74,47 @@ class Column:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """`columns` of the child refer to `parent_columns` of table `parent`, pairwise."""
+    """`columns` of the child refer to `parent_columns` of table `parent`, pairwise. `orphan_share` is the share of the rows that
+    find no parent, where a policy has the twin reproduce them: such a key is none that a warehouse could declare."""
 
     columns: tuple[str, ...]
     parent: str
     parent_columns: tuple[str, ...]
     provenance: Provenance = Provenance.DECLARED
+    orphan_share: float = 0.0
 
     def label(self, child: str) -> str:
         """Readable and unique name of the key: `child.column->parent`."""
         return f"{child}.{'+'.join(self.columns)}->{self.parent}"
+
+
+@dataclass(frozen=True)
+class PolymorphicKey:
+    """`id_column` of the child refers to the table that `type_column` names: `parents` holds for each type, as text, the parent
+    and its column. A row whose id is null refers to nobody, whatever its type; one with an id has a type of these."""
+
+    type_column: str
+    id_column: str
+    parents: tuple[tuple[str, str, str], ...]
+    provenance: Provenance = Provenance.USER
+
+    def label(self, child: str) -> str:
+        """Readable and unique name of the reference: `child.type+id`."""
+        return f"{child}.{self.type_column}+{self.id_column}"
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return tuple(found for found, _, _ in self.parents)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables it may refer to, each once."""
+        return tuple(dict.fromkeys(parent for _, parent, _ in self.parents))
+
+    @property
+    def keys(self) -> tuple[ForeignKey, ...]:
+        """The reference as one foreign key a type, each of a column of its own that is null in rows of other types."""
+        return tuple(ForeignKey((f"{self.id_column}[{of}]",), parent, (column,), self.provenance) for of, parent, column in self.parents)
 
 
 @dataclass(frozen=True)
@@ -100,6 +131,7 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = ()
     notes: tuple[str, ...] = ()
     undeclared: Mapping[tuple[str, ...], Provenance] = field(default_factory=dict, hash=False)
+    polymorphic: tuple[PolymorphicKey, ...] = ()
 
     def provenance(self, key: tuple[str, ...]) -> Provenance:
         """Where the primary or unique key of these columns comes from."""
@@ -118,8 +150,9 @@ class Table:
 
     @property
     def key_columns(self) -> frozenset[str]:
-        """Columns that belong to the primary key or to a foreign key: their values carry no statistics."""
-        return frozenset(self.primary_key).union(*(fk.columns for fk in self.foreign_keys))
+        """Columns that belong to the primary key or refer to another row: their values carry no statistics. The type of a
+        polymorphic reference, which says where to, is none of them."""
+        return frozenset(self.primary_key).union(*(fk.columns for fk in self.foreign_keys), (key.id_column for key in self.polymorphic))
 
 
 @dataclass(frozen=True)
@@ -144,13 +177,19 @@ class Schema:
                 "primary_key": list(table.primary_key),
                 "unique": sorted(list(u) for u in table.unique),
                 "foreign_keys": sorted([list(k.columns), k.parent, list(k.parent_columns)] for k in table.foreign_keys),
+                **(
+                    {"polymorphic": sorted([k.type_column, k.id_column, list(k.parents)] for k in table.polymorphic)}
+                    if table.polymorphic
+                    else {}
+                ),
             }
             for name, table in self.tables.items()
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def parents_first(self) -> list[str]:
-        """Table names such that every parent stands before its children; keys that close a cycle are ignored.
+        """Table names such that every parent stands before its children; keys that close a cycle are ignored, and polymorphic
+        references that would close one with the other keys.
 
         Ties keep the order of the schema, so the result is deterministic.
         """
@@ -159,6 +198,11 @@ class Schema:
             name: {k.parent for k in table.foreign_keys if k.parent in self.tables and (name, k) not in deferred}
             for name, table in self.tables.items()
         }
+        above = self._above(deferred)
+        for name, parent in ((n, p) for n, t in self.tables.items() for k in t.polymorphic for p in k.tables):
+            if name not in above[parent]:
+                waiting[name].add(parent)
+                _put_above(above, name, parent)
         order: list[str] = []
         while waiting:
             ready = [name for name, parents in waiting.items() if not parents & waiting.keys()]
@@ -174,16 +218,23 @@ class Schema:
         identity or one that must not be null. Ties keep the order of the schema.
         """
         keys = [(name, key) for name, table in self.tables.items() for key in table.foreign_keys if key.parent in self.tables]
-        above: dict[str, set[str]] = {name: {name} for name in self.tables}  # each table with all it depends on so far
+        above: dict[str, set[str]] = {name: {name} for name in self.tables}
         deferred: set[tuple[str, ForeignKey]] = set()
         for name, key in sorted(keys, key=lambda found: self._can_wait(*found)):
             if name in above[key.parent]:
                 deferred.add((name, key))
-                continue
-            for tables in above.values():
-                if name in tables:
-                    tables |= above[key.parent]
+            else:
+                _put_above(above, name, key.parent)
         return frozenset(deferred)
+
+    def _above(self, deferred: frozenset[tuple[str, ForeignKey]]) -> dict[str, set[str]]:
+        """Each table with all it depends on by keys that are not `deferred`."""
+        above = {name: {name} for name in self.tables}
+        for name, key in (
+            (n, k) for n, t in self.tables.items() for k in t.foreign_keys if k.parent in self.tables and (n, k) not in deferred
+        ):
+            _put_above(above, name, key.parent)
+        return above
 
     def _can_wait(self, name: str, key: ForeignKey) -> tuple[bool, bool, bool]:
         """In which order keys may wait until all rows are there: last those whose columns others refer to, those that must not
@@ -198,20 +249,40 @@ class Schema:
         """`(child, key)` of every foreign key that refers to `parent`, in schema order."""
         return [(name, key) for name, table in self.tables.items() for key in table.foreign_keys if key.parent == parent]
 
+    def with_orphans(self, shares: Mapping[str, float]) -> Schema:
+        """The schema with the share of orphans of each key that is named, by its label."""
+        return Schema(
+            {
+                name: replace(
+                    table, foreign_keys=tuple(replace(k, orphan_share=shares.get(k.label(name), 0.0)) for k in table.foreign_keys)
+                )
+                for name, table in self.tables.items()
+            }
+        )
+
+    def without_broken_keys(self) -> Schema:
+        """The schema with only those foreign keys that hold in every row."""
+        return Schema(
+            {
+                name: replace(table, foreign_keys=tuple(k for k in table.foreign_keys if not k.orphan_share))
+                for name, table in self.tables.items()
+            }
+        )
+
     def select(self, names: Iterable[str]) -> Schema:
-        """The schema of only these tables; foreign keys to tables left out are dropped and noted."""
+        """The schema of only these tables; foreign keys to tables left out are dropped and noted, polymorphic references even if
+        only one of their tables is."""
         wanted = set(names)
         chosen = []
         for name, table in self.tables.items():
             if name not in wanted:
                 continue
             kept = tuple(k for k in table.foreign_keys if k.parent in wanted)
-            lost = tuple(
-                f"key {k.label(name)} is dropped because table {k.parent!r} is not selected"
-                for k in table.foreign_keys
-                if k.parent not in wanted
-            )
-            chosen.append(replace(table, foreign_keys=kept, notes=table.notes + lost))
+            whole = tuple(k for k in table.polymorphic if wanted.issuperset(k.tables))
+            gone = [(k.label(name), k.parent) for k in table.foreign_keys if k.parent not in wanted]
+            gone += [(k.label(name), next(p for p in k.tables if p not in wanted)) for k in table.polymorphic if k not in whole]
+            lost = tuple(f"key {label} is dropped because table {parent!r} is not selected" for label, parent in gone)
+            chosen.append(replace(table, foreign_keys=kept, polymorphic=whole, notes=table.notes + lost))
         return Schema.of(chosen)
 
     def to_dict(self) -> dict[str, Any]:
@@ -238,11 +309,21 @@ class Schema:
                             "parent": k.parent,
                             "parent_columns": list(k.parent_columns),
                             "provenance": k.provenance.value,
+                            "orphan_share": k.orphan_share,
                         }
                         for k in t.foreign_keys
                     ],
                     "notes": list(t.notes),
                     "undeclared": [[list(key), provenance.value] for key, provenance in t.undeclared.items()],
+                    "polymorphic": [
+                        {
+                            "type_column": k.type_column,
+                            "id_column": k.id_column,
+                            "parents": [list(parent) for parent in k.parents],
+                            "provenance": k.provenance.value,
+                        }
+                        for k in t.polymorphic
+                    ],
                 }
                 for t in self.tables.values()
             ]
@@ -257,11 +338,27 @@ class Schema:
                 primary_key=tuple(t["primary_key"]),
                 unique=tuple(tuple(u) for u in t["unique"]),
                 foreign_keys=tuple(
-                    ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]))
+                    ForeignKey(tuple(k["columns"]), k["parent"], tuple(k["parent_columns"]), Provenance(k["provenance"]), k["orphan_share"])
                     for k in t["foreign_keys"]
                 ),
                 notes=tuple(t["notes"]),
                 undeclared={tuple(key): Provenance(provenance) for key, provenance in t["undeclared"]},
+                polymorphic=tuple(
+                    PolymorphicKey(
+                        k["type_column"],
+                        k["id_column"],
+                        tuple((of, parent, c) for of, parent, c in k["parents"]),
+                        Provenance(k["provenance"]),
+                    )
+                    for k in t["polymorphic"]
+                ),
             )
             for t in raw["tables"]
         )
+
+
+def _put_above(above: dict[str, set[str]], child: str, parent: str) -> None:
+    """Have the child, and all that depends on it, depend on all that the parent does."""
+    for tables in above.values():
+        if child in tables:
+            tables |= above[parent]

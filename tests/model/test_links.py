@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth_engine.errors import Terminal
-from synth_engine.model.links import NONE, assign, fit_to_groups, forest, without_duplicates
+from synth_engine.model.links import NONE, assign, fit_to_groups, forest, with_roots, without_duplicates, without_late_duplicates
 
 fully = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -178,3 +178,26 @@ def test_degrees_are_fitted_to_what_each_group_is_to_have(degrees, groups, uniqu
 def test_degrees_that_fit_their_groups_stay_as_they_are():
     degrees, group = np.array([3, 0, 5, 2, 4]), np.array([0, 0, 1, 1, 1])
     assert fit_to_groups(degrees, group, np.array([3, 11]), False, np.random.default_rng(0)).tolist() == degrees.tolist()
+
+
+def test_a_forest_keeps_its_degrees_with_other_rows_at_its_roots() -> None:
+    rng = np.random.default_rng(1)
+    degrees = np.r_[np.full(10, 3), np.zeros(40, np.int64)]
+    parent = forest(degrees, np.zeros(50, np.int64), np.array([20]), np.array([0.4, 0.4, 0.2]), rng)
+    wanted = np.arange(30, 50)
+    moved = with_roots(parent, wanted)
+    assert set(np.flatnonzero(moved < 0)) == set(wanted)
+    assert sorted(np.bincount(moved[moved >= 0], minlength=50)) == sorted(degrees)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_combinations_with_a_forest_are_parted_without_a_change_of_degrees_and_depths(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    parent = np.array([-1 if i < 4 else int(rng.integers(i // 2)) for i in range(80)])
+    parent[3], others = 3, rng.integers(0, 30, 80)  # a row that refers to itself stays
+    parted = without_late_duplicates(parent, others, 80, True, rng, "key")
+    refers = (parted >= 0) & (parted != np.arange(80))
+    assert len(set(zip(parted[refers], others[refers], strict=True))) == refers.sum()
+    assert parted[3] == 3 and (np.bincount(parted[refers]) == np.bincount(parent[refers])).all()
+    roots = [np.where(at == np.arange(80), NONE, at) for at in (parted, parent)]
+    assert (depths(roots[0]) == depths(roots[1])).all()

@@ -19,7 +19,7 @@ from synth_engine.config import Privacy, Validation
 from synth_engine.quality.profile import profile
 from synth_engine.quality.staged import is_typed_as
 from synth_engine.quality.validation import DOCS, ValidationOutcome, validate_staged
-from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
+from synth_engine.schema import Column, ForeignKey, Kind, PolymorphicKey, Schema, Table
 from synth_engine.schema.types import to_arrow
 
 STAGING = "Synth Stg"
@@ -372,3 +372,31 @@ def test_a_tolerance_of_zero_wants_the_exact_number_of_rows(tmp_path):
     with duckdb_engine(halls) as engine:
         outcome = validate_staged(engine, STAGING, schema, known, {"halls": 6}, Validation(row_count_tolerance=0), str(tmp_path))
     assert [str(failure) for failure in outcome.failures] == ["halls: the table has 6 rows, give or take 0.00% (it has 5)"]
+
+
+def test_an_id_that_the_table_of_its_type_does_not_have_is_caught(tmp_path):
+    columns = (Column("id", Kind.IDENTIFIER, "int64"), Column("kind", Kind.CATEGORY, "string"), Column("about", Kind.IDENTIFIER, "string"))
+    key = PolymorphicKey("kind", "about", (("a", "left", "id"), ("b", "right", "id")))
+    parents = [Table("left", columns[:1], ("id",)), Table("right", (replace(columns[0], data_type="string"),), ("id",))]
+    schema = Schema.of([*parents, Table("child", columns, ("id",), polymorphic=(key,))])
+    child = pa.table({"id": [1, 2, 3, 4], "kind": ["a", "b", "a", None], "about": ["10", "x", None, None]})
+    known = {"left": pa.table({"id": [10, 11]}), "right": pa.table({"id": ["x", "y"]})}
+    good = validated(schema, {**known, "child": child}, {**known, "child": child}, tmp_path / "good")
+    assert good.checks["polymorphic reference"] == 1 and not [f for f in good.failures if "polymorphic" in f.expectation]
+    for place, (kind, about) in enumerate([("a", "x"), ("b", "10"), ("c", "10"), (None, "10")]):
+        row = pa.table({"id": [9], "kind": pa.array([kind], pa.string()), "about": [about]})
+        spoilt = validated(schema, {**known, "child": child}, {**known, "child": pa.concat_tables([child, row])}, tmp_path / str(place))
+        (failure,) = (f for f in spoilt.failures if "polymorphic" in f.expectation)
+        assert failure.count == 1 and "finds its row in the table of its type: left, right" in failure.expectation
+
+
+@pytest.mark.parametrize(("orphans", "passes"), [(10, True), (12, True), (14, False), (6, False), (0, False)])
+def test_a_key_with_orphans_has_as_many_as_the_source(tmp_path, orphans, passes):
+    columns = (Column("id", Kind.IDENTIFIER, "int64"), Column("of", Kind.IDENTIFIER, "int64"))
+    child = Table("child", columns, ("id",), foreign_keys=(ForeignKey(("of",), "parent", ("id",), orphan_share=0.1),))
+    schema = Schema.of([Table("parent", columns[:1], ("id",)), child])
+    tables = {"parent": pa.table({"id": [1, 2]}), "child": pa.table({"id": range(100), "of": [9] * orphans + [1] * (100 - orphans)})}
+    outcome = validated(schema, tables, tables, tmp_path)
+    assert outcome.passed is passes
+    assert all("finds its row in parent, but for" in failure.expectation for failure in outcome.failures)
+    assert outcome.checks["foreign key"] == outcome.checks["orphans"] == 1
