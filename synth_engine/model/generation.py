@@ -320,11 +320,11 @@ class Generation:
 
     def _given_by_keys(self, table: TableModel, made: GeneratedTable, deferred: bool) -> dict[str, pa.Array]:
         """The columns of keys: the parents' values, or some where the row refers to nobody but has one."""
-        given = self.linking.key_columns(made, deferred)
+        given = self.linking.values.key_columns(made, deferred)
         schema = self.model.schema.tables[made.name]
         loose = [schema.column(c.column.name) for c in table.encoder.columns if c.column.name in given]
         for column in loose:
-            some = self.linking.some_values(made, column.name, deferred)
+            some = self.linking.values.some_values(made, column.name, deferred)
             there = self._has_value(table, made, column)
             given[column.name] = pc.if_else(there, pc.coalesce(given[column.name], some), given[column.name])
         for key, at in zip(table.keys, made.parents, strict=True):

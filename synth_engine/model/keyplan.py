@@ -36,6 +36,10 @@ class KeyPlan:
         late = {c for i, key in enumerate(self.keys) for c in key.columns if self.deferred[i] and c not in self.settled[i]}
         return frozenset(live | late)
 
+    def refers_to(self, i: int, column: str) -> str:
+        """The parent's column that a column of key i refers to."""
+        return self.keys[i].parent_columns[self.keys[i].columns.index(column)]
+
 
 def plan_keys(schema: Schema, table: Table) -> KeyPlan:
     """Plan the keys of a table; those to tables that are not there are left out."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_engine.errors import Terminal
-
 ANY = -2
 """Wish of a row that has to refer to some parent, whichever."""
 NONE = -1
@@ -99,27 +97,20 @@ def without_duplicates(
     value: NDArray[np.int64],
     group: NDArray[np.int64],
     rng: np.random.Generator,
-    label: str,
-    spare_group: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """The parents `moving` swapped between rows of the same `group` until no two rows agree in `others` and in their
-    parent's `value`; degrees stay. Rows with a -1 (null) may repeat.
-
-    Where no swap helps, and only there, a row gets another parent of its group: `spare_group` holds the group of every
-    parent (-1: none may refer to it). Raises `Terminal` naming the key `label` if no arrangement is found.
-    """
+    parent's `value`, or no more swaps are found that help; degrees stay. Rows with a -1 (null) may repeat."""
     moving = moving.copy()
     full = np.flatnonzero((others >= 0) & (moving >= 0))
     full = full[np.argsort(group[full], kind="stable")]
     first = np.searchsorted(group[full], group[full], side="left")
     size = np.searchsorted(group[full], group[full], side="right") - first
     fixed = others[full] * (value.max(initial=0) + 1)
-    repeated = np.zeros(0, dtype=np.int64)
     for _ in range(400):
         taken = fixed + value[moving[full]]
         repeated = np.flatnonzero(_repeated([taken]))
         if not len(repeated):
-            return moving
+            break
         # only swaps that free the repeated row; where all combinations but a few are taken, none may be left that
         # repeats no other: then a single one, since several at random undo each other
         ours = np.tile(repeated, 1 + TRIALS // len(repeated))
@@ -132,39 +123,38 @@ def without_duplicates(
         useful = useful[_first_of_both(ours[useful], theirs[useful])]
         ours, theirs = full[ours[useful]], full[theirs[useful]]
         moving[ours], moving[theirs] = moving[theirs], moving[ours]
-    if spare_group is not None:
-        repeated = _replace_repeated(fixed, moving, full, repeated, value, group, spare_group, rng)
-        if not len(repeated):
-            return moving
-    raise Terminal(
-        f"The combination of columns in {label} must be unique",
-        value=f"{len(repeated)} rows still repeat one after 400 rounds of swaps",
-        advice="ask for fewer rows of this table or more of its parents",
-    )
+    return moving
 
 
-def _replace_repeated(
-    fixed: NDArray[np.int64],
+def with_others(
+    others: NDArray[np.int64],
     moving: NDArray[np.int64],
-    full: NDArray[np.int64],
-    repeated: NDArray[np.int64],
     value: NDArray[np.int64],
     group: NDArray[np.int64],
     spare_group: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Give the repeated rows another parent of their group, in place, so that they repeat no more; returns those for which
-    there is none. What a row can get depends on no row with other `fixed` columns, so one pass finds what there is."""
-    taken, left = set((fixed + value[moving[full]]).tolist()), []
-    for row in repeated.tolist():
-        spare = rng.permutation(np.flatnonzero(spare_group == group[full[row]]))
-        free = [p for p in spare.tolist() if int(fixed[row] + value[p]) not in taken]
-        if not free:
-            left.append(row)
-            continue
-        moving[full[row]] = free[0]
-        taken.add(int(fixed[row] + value[free[0]]))
-    return np.array(left, dtype=np.int64)
+    """The parents `moving`, where rows that repeat others get a parent of their group that has not been dealt to them, so
+    that they repeat no more: `spare_group` holds the group of every parent (-1: none may refer to it). Degrees change. Rows
+    for which there is no such parent stay as they are.
+
+    What a row can get depends on no row with other `others`, so one pass finds what there is.
+    """
+    moving = moving.copy()
+    full = np.flatnonzero((others >= 0) & (moving >= 0))
+    width = int(value.max(initial=0)) + 1
+    combinations = others[full] * width + value[moving[full]]
+    taken = np.sort(combinations)
+    spare = np.argsort(spare_group, kind="stable")
+    for row in full[_repeated([combinations])].tolist():
+        first = others[row] * width
+        low, high = np.searchsorted(taken, [first, first + width])
+        start, stop = np.searchsorted(spare_group[spare], [group[row], group[row] + 1])
+        free = spare[start:stop][~np.isin(value[spare[start:stop]], taken[low:high] - first)]
+        if len(free):
+            moving[row] = rng.choice(free)
+            taken = np.insert(taken, low + np.searchsorted(taken[low:high], first + value[moving[row]]), first + value[moving[row]])
+    return moving
 
 
 def _first_of_both(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
