@@ -73,17 +73,6 @@ class KeyValues:
 
     # -- as numbers that compare -------------------------------------------------------------------------------------------
 
-    def groups(self, made: GeneratedTable, plan: KeyPlan, i: int, settled: Mapping[str, pa.Array], rows: int) -> tuple[Rows, Rows]:
-        """Group numbers of the parents along key i and of some rows: equal where the settled columns agree (-1: null)."""
-        parent = plan.keys[i].parent
-        if not settled:
-            return np.zeros(self.tables[parent].rows, np.int64), np.zeros(rows, np.int64)
-        theirs, mine = joint_codes([[self.of_parent(parent, plan.refers_to(i, c)), values] for c, values in settled.items()])
-        distinct, small = np.unique(np.r_[theirs, mine], return_inverse=True)
-        small = small.reshape(-1) - np.searchsorted(distinct, 0)
-        small = np.where(np.r_[theirs, mine] < 0, -1, small)
-        return small[: len(theirs)], small[len(theirs) :]
-
     def completes_a_null(self, made: GeneratedTable, plan: KeyPlan, i: int) -> Marks:
         """Rows in which a parent along key i would give a value to the last column of an earlier key that refers to nobody:
         that would be an orphan."""
@@ -124,3 +113,14 @@ class KeyValues:
 
 def present(values: pa.Array) -> Marks:
     return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def groups(theirs: Mapping[str, pa.Array], mine: Mapping[str, pa.Array], parents: int, rows: int) -> tuple[Rows, Rows]:
+    """Group numbers of some parents and of some rows: equal where they agree in the columns `mine` (-1: null)."""
+    if not mine:
+        return np.zeros(parents, np.int64), np.zeros(rows, np.int64)
+    of_parent, of_row = joint_codes([[theirs[c], values] for c, values in mine.items()])
+    distinct, small = np.unique(np.r_[of_parent, of_row], return_inverse=True)
+    small = small.reshape(-1) - np.searchsorted(distinct, 0)
+    small = np.where(np.r_[of_parent, of_row] < 0, -1, small)
+    return small[:parents], small[parents:]

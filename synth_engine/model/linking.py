@@ -4,6 +4,7 @@ so that keys that share columns agree in every row."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +14,27 @@ from synth_engine.errors import Terminal
 from synth_engine.model.combinations import Combinations
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.keyplan import KeyPlan, optional_columns, required
-from synth_engine.model.keyvalues import KeyValues, Marks, Rows, present
+from synth_engine.model.keyvalues import KeyValues, Marks, Rows, groups, present
 from synth_engine.model.learning import degree_features, own_code, summary_slots
-from synth_engine.model.links import NONE, assign, capped, fit_to_groups, forest, roots_of_groups
+from synth_engine.model.links import NONE, assign, capped, fit_to_groups, forest, roots_of_groups, spread
 from synth_engine.model.openings import Openings
 from synth_engine.model.preparation import take_or_nan
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.randomness import generator, stream
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What some rows can choose from along a key: candidates, each of a `parent`; a row of a group gets one of that group (-1:
+    none may). Of some, each candidate serves `once`."""
+
+    parent: Rows
+    of_candidate: Rows
+    of_row: Rows
+    once: bool
+
+    def of_those(self, rows: Marks) -> _Choice:
+        return replace(self, of_row=self.of_row[rows])
 
 
 class Linking:
@@ -104,23 +119,28 @@ class Linking:
         """Parents of all rows along key i: those agree with what earlier keys settled, wishes are met as far as the
         degrees allow."""
         table, rng = self.model.schema.tables[made.name], generator(self.seed, "assign", made.name, i)
-        settled = sorted(plan.settled[i])
+        closing = () if key.degrees.unique else plan.closing[i]
+        settled = sorted(plan.settled[i].union(*(plan.keys[j].columns for j in closing)) - (set(key.key.columns) - plan.settled[i]))
         known = {c: self.values.settled(made, plan, i, c) for c in settled}
         there = np.stack([present(known[c]) for c in settled]) if settled else np.ones((0, made.rows), np.bool_)
         pattern = (1 << np.arange(len(settled))) @ there.astype(np.int64)  # which of them are there, as bits
-        patterns = sorted(np.unique(pattern).tolist(), key=lambda p: -bin(p).count("1"))
-        groups: dict[int, tuple[Rows, Rows]] = {}
+        choices: dict[int, _Choice] = {}
         has_parent = np.ones(made.rows, dtype=np.bool_)
         open_ = self.openings.open(made.name, plan, i)
-        for p in patterns:
+        for p in sorted(np.unique(pattern).tolist(), key=lambda p: -bin(p).count("1")):
             rows = np.flatnonzero(pattern == p)
-            columns = [c for at, c in enumerate(settled) if there[at, rows[0]]]
-            of_parent, of_row = self.values.groups(made, plan, i, {c: known[c].take(pa.array(rows)) for c in columns}, len(rows))
-            of_parent = np.where(open_, of_parent, -1)
-            groups[p] = of_parent, of_row
-            has_parent[rows] = np.isin(of_row, of_parent[of_parent >= 0])
+            columns = {c for at, c in enumerate(settled) if there[at, rows[0]]}
+            rings = [j for j in closing if columns.issuperset(set(plan.keys[j].columns).intersection(settled))]
+            columns &= plan.settled[i].union(*(plan.keys[j].columns for j in rings))
+            found = self.openings.candidates(made.name, plan, i, rings)
+            mine = {c: known[c].take(pa.array(rows)) for c in sorted(columns)}
+            of_candidate, of_row = groups(found.columns, mine, len(found.parent), len(rows))
+            of_candidate = np.where(open_[found.parent], of_candidate, -1)
+            whole = rings and any(columns.union(key.key.columns) == set(u) for u in (table.primary_key, *table.unique))
+            choices[p] = _Choice(found.parent, of_candidate, of_row, bool(whole))
+            has_parent[rows] = np.isin(of_row, of_candidate[of_candidate >= 0])
         optional = optional_columns(table, key.key)
-        must = np.full(made.rows, optional <= set(settled))
+        must = np.full(made.rows, optional <= plan.settled[i])
         for at, column in enumerate(settled):
             if column in optional:
                 must = must & there[at]
@@ -129,21 +149,32 @@ class Linking:
         may: Marks = must | (has_parent & ~self.values.completes_a_null(made, plan, i))
         refers = _chosen(wishes != NONE, must, may, int(made.degrees[i].sum()), rng)
         parents, left = np.full(made.rows, -1, dtype=np.int64), made.degrees[i]
-        for p in patterns:
-            of_parent, of_row = groups[p]
+        for p, choice in choices.items():
             rows = np.flatnonzero(pattern == p)
-            of_row = of_row[refers[rows]]
+            chosen = choice.of_those(refers[rows])
             rows = rows[refers[rows]]
             if key.degrees.unique:
-                of_parent = np.where(np.isin(np.arange(len(codes)), parents), -1, of_parent)  # each serves once
-                rows, of_row = self._within_capacity(made.name, key, rows, of_row, of_parent, must, rng)
-            wanted = np.bincount(of_row, minlength=int(of_parent.max(initial=-1)) + 1)
-            quota = fit_to_groups(left, of_parent, wanted, key.degrees.unique, rng)
-            size = int(max(codes.max(initial=0), wishes.max(initial=0))) + 2
-            wish = of_row * size + np.where(wishes[rows] >= 0, wishes[rows] + 1, 0)
-            parents[rows] = assign(wish, np.maximum(of_parent, 0) * size + codes + 1, quota, rng)
-            left = np.maximum(left - quota, 0)
+                free = ~np.isin(choice.parent, parents)  # each serves once
+                chosen = replace(chosen, of_candidate=np.where(free, chosen.of_candidate, -1))
+                rows, of_row = self._within_capacity(made.name, key, rows, chosen.of_row, chosen.of_candidate, must, rng)
+                chosen = replace(chosen, of_row=of_row)
+            parents[rows], used = self._dealt(key, chosen, left, wishes[rows], codes, rng)
+            if (parents[rows] < 0).any():
+                raise _no_parent(made.name, key, int((parents[rows] < 0).sum()))
+            left = np.maximum(left - used, 0)
         return parents
+
+    def _dealt(self, key: KeyModel, choice: _Choice, left: Rows, wishes: Rows, codes: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+        """The parents of rows that agree in which columns are settled, and how many of them each parent got."""
+        wanted = np.bincount(choice.of_row, minlength=int(choice.of_candidate.max(initial=-1)) + 1)
+        several = len(np.unique(choice.parent)) < len(choice.parent)
+        have = spread(left, choice.parent, choice.of_candidate, wanted) if several else left[choice.parent]
+        quota = fit_to_groups(have, choice.of_candidate, wanted, key.degrees.unique or choice.once, rng)
+        size = int(max(codes.max(initial=0), wishes.max(initial=0))) + 2
+        wish = choice.of_row * size + np.where(wishes >= 0, wishes + 1, 0)
+        at = assign(wish, np.maximum(choice.of_candidate, 0) * size + codes[choice.parent] + 1, quota, rng)
+        parents = np.where(at >= 0, choice.parent[at], -1) if len(choice.parent) else at
+        return parents, np.bincount(choice.parent, quota, minlength=len(left)).astype(np.int64)
 
     def _within_capacity(
         self, name: str, key: KeyModel, rows: Rows, group: Rows, of_parent: Rows, must: Marks, rng: np.random.Generator
@@ -232,7 +263,7 @@ class Linking:
         """Parents of a reference to the own table. Roots refer to nobody, or to themselves as in the source."""
         rng = generator(self.seed, "deferred", made.name, i)
         settled = {c: self.values.settled(made, plan, i, c) for c in plan.settled[i]}
-        _, group = self.values.groups(made, plan, i, settled, made.rows)
+        _, group = groups(settled, settled, made.rows, made.rows)
         group = np.where(self.values.completes_a_null(made, plan, i), -1, group)
         sizes = np.bincount(group[group >= 0], minlength=1)
         roots = roots_of_groups(sizes, int(sizes.sum()) - int(made.degrees[i].sum()))

@@ -12,6 +12,9 @@ NONE = -1
 TRIALS = 4096
 """Swaps that are tried at least in a round, so that the last few repeated rows find the few places left."""
 
+ROUNDS = 20
+"""Rounds of proportional fitting."""
+
 
 def assign(wishes: NDArray[np.int64], codes: NDArray[np.int64], degrees: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Give each row a parent, or -1.
@@ -54,7 +57,11 @@ def _with_nulls(wishes: NDArray[np.int64], wanted: int, rng: np.random.Generator
 
 
 def fit_to_groups(
-    degrees: NDArray[np.int64], group: NDArray[np.int64], wanted: NDArray[np.int64], unique: bool, rng: np.random.Generator
+    degrees: NDArray[np.int64] | NDArray[np.float64],
+    group: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    unique: bool,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """The degrees changed as little as can be so that those of group g sum to `wanted[g]`; parents of group -1 get none.
 
@@ -76,6 +83,19 @@ def fit_to_groups(
     running = np.floor(np.cumsum(weight * share[of]) + 0.5).astype(np.int64)
     out[order] = np.diff(np.r_[0, running])
     return out
+
+
+def spread(
+    degrees: NDArray[np.int64], parent: NDArray[np.int64], group: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """How many children each of several candidates of a parent should have: `parent[c]` and `group[c]` are whose candidate it
+    is, and for which rows. Groups are met in sum, parents as nearly as may be (iterative proportional fitting)."""
+    share = np.where((group >= 0) & (group < len(wanted)), 1.0, 0.0)
+    safe = np.clip(group, 0, len(wanted) - 1)
+    for _ in range(ROUNDS):
+        share *= (degrees / np.maximum(np.bincount(parent, share, minlength=len(degrees)), 1e-9))[parent]
+        share *= (wanted / np.maximum(np.bincount(safe, share, minlength=len(wanted)), 1e-9))[safe]
+    return share
 
 
 def capped(degrees: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.int64]:
