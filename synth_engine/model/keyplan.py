@@ -46,7 +46,7 @@ class KeyPlan:
 def plan_keys(schema: Schema, table: Table) -> KeyPlan:
     """Plan the keys of a table; those to tables that are not there are left out."""
     keys = tuple(k for k in table.foreign_keys if k.parent in schema.tables)
-    late = schema.deferred_keys()
+    late = _late_keys(schema)
     deferred = tuple((table.name, k) in late for k in keys)
     live = [i for i in range(len(keys)) if not deferred[i]]
     order, heads = _in_turn(live, table, keys)
@@ -65,6 +65,20 @@ def plan_keys(schema: Schema, table: Table) -> KeyPlan:
         settled[i] = frozenset(before.intersection(keys[i].columns)) | _own_columns(schema, table, keys[i])
         before.update(keys[i].columns)
     return KeyPlan(keys, deferred, tuple(order), tuple(settled), tuple(closing), frozenset(heads))
+
+
+def _late_keys(schema: Schema) -> frozenset[tuple[str, ForeignKey]]:
+    """`(child, key)` pairs that wait until all rows are there: those that close a cycle, and those that refer to columns which
+    only such keys give a value to."""
+    late = set(schema.deferred_keys())
+    keys = [(name, key) for name, table in schema.tables.items() for key in table.foreign_keys if key.parent in schema.tables]
+    while True:
+        soon = {(name, c) for name, key in keys if (name, key) not in late for c in key.columns}
+        given = {(name, c) for name, key in late for c in set(key.columns) - _own_columns(schema, schema.tables[name], key)} - soon
+        more = {(name, key) for name, key in keys if any((key.parent, c) in given for c in key.parent_columns)} - late
+        if not more:
+            return frozenset(late)
+        late |= more
 
 
 def _in_turn(live: Iterable[int], table: Table, keys: tuple[ForeignKey, ...]) -> tuple[list[int], list[int]]:

@@ -25,9 +25,10 @@ class KeyValues:
 
     def __init__(self, schema: Schema, tables: Mapping[str, GeneratedTable], seed: int) -> None:
         self.schema, self.tables, self.seed = schema, tables, seed
+        self._plans = {name: plan_keys(schema, table) for name, table in schema.tables.items()}
 
     def plan(self, name: str) -> KeyPlan:
-        return plan_keys(self.schema, self.schema.tables[name])
+        return self._plans[name]
 
     def of_parent(self, name: str, column: str) -> pa.Array:
         return self.tables[name].columns[column]

@@ -80,8 +80,8 @@ def sources(draw: Draw, most_tables: int = 8) -> Source:
     drafts: list[Draft] = []
     for number in range(draw(st.integers(2, most_tables))):
         drafts.append(_drawn_table(draw, rng, f"t{number}", drafts))
-    if len(drafts) + len(RING) + 1 <= most_tables and draw(st.booleans()):
-        drafts += _ring(draw, rng, drafts)
+    if len(drafts) + len(RING) + 2 <= most_tables and draw(st.booleans()):
+        drafts += _ring(draw, rng)
     if draw(st.booleans()):
         _close_a_cycle(draw, rng, drafts)
     if draw(st.integers(0, 5)) == 0:
@@ -350,8 +350,8 @@ def _pair_up(draw: Draw, rng: Rng, drafts: list[Draft]) -> None:
         return
     first, second = draw(st.permutations(named))[:2]
     required = draw(st.booleans())
-    for child, parent in ((first, second), (second, first)):
-        target = draw(st.sampled_from(parent.candidates))
+    targets = [draw(st.sampled_from(parent.candidates)) for parent in (second, first)]
+    for (child, parent), target in zip(((first, second), (second, first)), targets, strict=True):
         whole = [r for r in parent.rows if None not in [r[p] for p in target]]
         nullable = not required or len(whole) < len(child.rows) or child is second
         columns = [child.add(f"{parent.name}_{p}", parent.columns[p].data_type, nullable, parent.domain[p]) for p in target]
@@ -363,42 +363,36 @@ def _pair_up(draw: Draw, rng: Rng, drafts: list[Draft]) -> None:
         child.unique.append(tuple(columns))
 
 
-def _ring(draw: Draw, rng: Rng, drafts: list[Draft]) -> list[Draft]:
+def _ring(draw: Draw, rng: Rng) -> list[Draft]:
     """Three tables of pairs, and one with a key to each of them: every two of its keys share a column."""
-    bases = [d for d in drafts if len(d.primary) == 1 and len(d.rows) > 3]
-    if not bases:
-        return []
-    of = {c: draw(st.sampled_from(bases)) for c in "xyz"}
-    few = {c: [of[c].rows[i][of[c].primary[0]] for i in rng.permutation(len(of[c].rows))[: int(rng.integers(4, 9))]] for c in "xyz"}
-    density = draw(st.sampled_from([0.3, 0.5, 0.8]))
-    pairs, triples = [], Draft("ring")
+    base, ring = Draft("base"), Draft("ring")
+    make = _own_key(draw, rng, base, "id")["id"]
+    base.rows = [{"id": make({}, i)} for i in range(draw(st.integers(6, 9)))]
+    values, density = [r["id"] for r in base.rows], draw(st.sampled_from([0.6, 0.75, 0.9]))
     nullable = {c: draw(st.integers(0, 4)) == 0 for c in "xyz"}
+    pairs = []
     for c in "xyz":
-        triples.add(c, of[c].columns[of[c].primary[0]].data_type, nullable[c], of[c].domain[of[c].primary[0]])
+        ring.add(c, base.columns["id"].data_type, nullable[c], base.domain["id"])
     for a, b in RING:
-        pair = Draft(f"pair_{a}{b}")
-        for c in (a, b):
-            pair.add(c, triples.columns[c].data_type, False, triples.domain[c])
-            pair.keys.append(ForeignKey((c,), of[c].name, of[c].primary))
-        pair.primary = (a, b)
-        pair.rows = [{a: v, b: w} for v in few[a] for w in few[b] if rng.random() < density]
+        pair = Draft(f"pair_{a}{b}", primary=(a, b))
+        for c in pair.primary:
+            pair.add(c, base.columns["id"].data_type, False, base.domain["id"])
+            pair.keys.append(ForeignKey((c,), "base", ("id",)))
+        pair.rows = [{a: v, b: w} for v, w in itertools.product(values, values) if rng.random() < density]
         pairs.append(pair)
-        triples.keys.append(ForeignKey((a, b), pair.name, (a, b)))
+        ring.keys.append(ForeignKey((a, b), pair.name, (a, b)))
     there = [{(r[a], r[b]) for r in p.rows} for p, (a, b) in zip(pairs, RING, strict=True)]
-    whole = [
-        dict(zip("xyz", v, strict=True))
-        for v in itertools.product(*few.values())
-        if all((v["xyz".index(a)], v["xyz".index(b)]) in known for known, (a, b) in zip(there, RING, strict=True))
-    ]
+    triples = [dict(zip("xyz", v, strict=True)) for v in itertools.product(values, values, values)]
+    whole = [r for r in triples if all((r[a], r[b]) in known for known, (a, b) in zip(there, RING, strict=True))]
     if draw(st.booleans()):
-        triples.primary = tuple("xyz")
-        triples.require(triples.primary)
-        triples.rows = [whole[i] for i in rng.permutation(len(whole))[: len(whole) * 2 // 3]]
-    elif whole:
-        triples.rows = [dict(whole[i]) for i in rng.integers(0, len(whole), 40)]
-        for row in triples.rows:
+        ring.primary = tuple("xyz")
+        ring.require(ring.primary)
+        ring.rows = [whole[i] for i in rng.permutation(len(whole))[: len(whole) // 3]]
+    else:
+        ring.rows = [dict(whole[i]) for i in rng.integers(0, len(whole), 40)] if whole else []
+        for row in ring.rows:
             row.update({c: None for c in "xyz" if nullable[c] and rng.random() < SELDOM})
-    return [*pairs, triples]
+    return [base, *pairs, ring]
 
 
 # -- what must hold ------------------------------------------------------------------------------------------------------
