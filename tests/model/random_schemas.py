@@ -43,7 +43,8 @@ class Source:
 @dataclass
 class Draft:
     """A table that is being made. `domain` names, for each column, the place its values come from first: two keys may
-    share a column only where they have the same domain."""
+    share a column only where they have the same domain. `pairs` are unique, too, but nobody refers to them: they belong to keys
+    that close a cycle."""
 
     name: str
     columns: dict[str, Column] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class Draft:
     rows: list[Row] = field(default_factory=list)
     primary: tuple[str, ...] = ()
     unique: list[tuple[str, ...]] = field(default_factory=list)
+    pairs: list[tuple[str, ...]] = field(default_factory=list)
     keys: list[ForeignKey] = field(default_factory=list)
 
     def add(self, name: str, data_type: str, nullable: bool = False, domain: str | None = None) -> str:
@@ -70,7 +72,7 @@ class Draft:
         return [key for key in (self.primary, *self.unique) if key]
 
     def table(self) -> Table:
-        return Table(self.name, tuple(self.columns.values()), self.primary, tuple(self.unique), tuple(self.keys))
+        return Table(self.name, tuple(self.columns.values()), self.primary, (*self.unique, *self.pairs), tuple(self.keys))
 
 
 @st.composite
@@ -299,7 +301,7 @@ def _refer_to_itself(draw: Draw, rng: Rng, draft: Draft) -> None:
     share = draw(st.sampled_from([0.7, 0.1, 1.0]))
     once = nullable and draw(st.integers(0, 2)) == 0  # a chain: each row follows another that no other follows
     if once:
-        draft.unique.append(tuple(columns))
+        draft.pairs.append(tuple(columns))
     followed: set[int] = set()
     for i, row in enumerate(draft.rows):
         above = [
@@ -360,7 +362,7 @@ def _pair_up(draw: Draw, rng: Rng, drafts: list[Draft]) -> None:
             at = next(taken, None) if not (nullable and rng.random() < SELDOM) else None
             row.update({c: None if at is None else whole[at][p] for c, p in zip(columns, target, strict=True)})
         child.keys.append(ForeignKey(tuple(columns), parent.name, target))
-        child.unique.append(tuple(columns))
+        child.pairs.append(tuple(columns))
 
 
 def _ring(draw: Draw, rng: Rng) -> list[Draft]:
