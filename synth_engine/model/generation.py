@@ -17,6 +17,7 @@ from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.encode.text import TextEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import ConfigurationError, Terminal
+from synth_engine.model.capacity import require_parents
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.kept import as_delivered, check_kept, kept_rows, prepare_kept
 from synth_engine.model.keyplan import plan_keys
@@ -106,6 +107,7 @@ class Generation:
         self.model, self.seed, self.listener = model, seed, listener
         self.device = device or torch.device("cpu")
         self.counts = row_counts(model, rows)
+        require_parents(model, self.counts)
         require_counting_keys(model, key_start or {})
         self.key_start = {name: int(start) for name, start in (key_start or {}).items()}
         require_memory(model.schema, self.counts)
