@@ -272,6 +272,8 @@ class Linking:
         loops = at < 0
         if not required(self.model.schema.tables[made.name], key.key):
             loops &= (rng.random(made.rows) < key.loop_share) & (group >= 0)
+            if key.degrees.unique:  # whom another row refers to cannot refer to himself as well
+                loops &= np.bincount(at[at >= 0], minlength=made.rows) == 0
         return np.where(loops, np.arange(made.rows), at)
 
 
