@@ -288,7 +288,8 @@ class Generation:
                     made.values[changed.name] = to_floats(made.columns[changed.name], changed.data_type)
 
     def _make_referable(self, table: TableModel, made: GeneratedTable, given: set[str]) -> None:
-        """Where a key that others refer to may be null, at least as many rows must have one as the others need."""
+        """Where a key that others refer to may be null, at least as many rows must have one as the others need; with the
+        source's links, those rows."""
         own = [c.column.name for c in table.encoder.columns if c.column.name in made.columns and c.column.name not in given]
         for columns, needed in self._needed_parents(made.name).items():
             if not set(columns) <= made.columns.keys():
@@ -297,12 +298,25 @@ class Generation:
             complete = np.all(list(there.values()), axis=0)
             lacking = np.flatnonzero(~complete & np.all([there[c] for c in columns if c not in own] or [~complete], axis=0))
             filled = np.zeros(made.rows, dtype=np.bool_)
-            filled[lacking[: max(needed - int(complete.sum()), 0)]] = True
+            if made.name in self.model.skeletons:  # those that the source's links lead to, no others
+                filled[np.intersect1d(lacking, self._referred(made.name, columns))] = True
+            else:
+                filled[lacking[: max(needed - int(complete.sum()), 0)]] = True
             for c in set(columns) & set(own) if filled.any() else ():
                 values = pc.if_else(pa.array(filled), _filled(made.columns[c], nullable=False), made.columns[c])
                 made.columns[c] = values
                 if c in made.values:
                     made.values[c] = to_floats(values, self.model.schema.tables[made.name].column(c).data_type)
+
+    def _referred(self, name: str, columns: tuple[str, ...]) -> NDArray[np.int64]:
+        """The rows of a table that the source's links lead to by these columns."""
+        found = [
+            links
+            for child, skeleton in self.model.skeletons.items()
+            for key, links in zip(self.model.tables[child].keys, skeleton.parents, strict=True)
+            if key.key.parent == name and key.key.parent_columns == columns
+        ]
+        return np.unique(np.concatenate([*found, np.zeros(0, np.int64)]))
 
     def _needed_parents(self, name: str) -> dict[tuple[str, ...], int]:
         """How many rows of a table have to be complete in each of the keys that others refer to."""
