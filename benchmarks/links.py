@@ -43,7 +43,7 @@ def _assign(rows: int) -> tuple[float, float, float]:
         assert (np.bincount(references[-1], minlength=PARENTS) == quota).all()
     assigned = time.perf_counter()
     parents = np.arange(PARENTS)
-    moved = without_duplicates(references[0], references[1], parents, np.zeros(rows, np.int64), rng, "bridge")
+    moved = without_duplicates(references[0], references[1], parents, np.zeros(rows, np.int64), rng)
     parted = time.perf_counter()
     assert len(np.unique(references[0] * PARENTS + moved)) == rows
     return assigned - began, parted - assigned, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

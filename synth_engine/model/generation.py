@@ -17,6 +17,7 @@ from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.encode.text import TextEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import ConfigurationError, Terminal
+from synth_engine.model.capacity import require_parents
 from synth_engine.model.context import Context
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.kept import as_delivered, check_kept, kept_rows, prepare_kept
@@ -108,6 +109,7 @@ class Generation:
         self.model, self.seed, self.listener = model, seed, listener
         self.device = device or torch.device("cpu")
         self.counts = row_counts(model, rows)
+        require_parents(model, self.counts)
         require_counting_keys(model, key_start or {})
         self.key_start = {name: int(start) for name, start in (key_start or {}).items()}
         require_memory(model.schema, self.counts)
@@ -285,7 +287,8 @@ class Generation:
                     made.values[changed.name] = to_floats(made.columns[changed.name], changed.data_type)
 
     def _make_referable(self, table: TableModel, made: GeneratedTable, given: set[str]) -> None:
-        """Where a key that others refer to may be null, at least as many rows must have one as the others need."""
+        """Where a key that others refer to may be null, at least as many rows must have one as the others need; with the
+        source's links, those rows."""
         own = [c.column.name for c in table.encoder.columns if c.column.name in made.columns and c.column.name not in given]
         for columns, needed in self._needed_parents(made.name).items():
             if not set(columns) <= made.columns.keys():
@@ -294,12 +297,25 @@ class Generation:
             complete = np.all(list(there.values()), axis=0)
             lacking = np.flatnonzero(~complete & np.all([there[c] for c in columns if c not in own] or [~complete], axis=0))
             filled = np.zeros(made.rows, dtype=np.bool_)
-            filled[lacking[: max(needed - int(complete.sum()), 0)]] = True
+            if made.name in self.model.skeletons:  # those that the source's links lead to, no others
+                filled[np.intersect1d(lacking, self._referred(made.name, columns))] = True
+            else:
+                filled[lacking[: max(needed - int(complete.sum()), 0)]] = True
             for c in set(columns) & set(own) if filled.any() else ():
                 values = pc.if_else(pa.array(filled), _filled(made.columns[c], nullable=False), made.columns[c])
                 made.columns[c] = values
                 if c in made.values:
                     made.values[c] = to_floats(values, self.model.schema.tables[made.name].column(c).data_type)
+
+    def _referred(self, name: str, columns: tuple[str, ...]) -> NDArray[np.int64]:
+        """The rows of a table that the source's links lead to by these columns."""
+        found = [
+            links
+            for child, skeleton in self.model.skeletons.items()
+            for key, links in zip(self.model.tables[child].keys, skeleton.parents, strict=True)
+            if key.key.parent == name and key.key.parent_columns == columns
+        ]
+        return np.unique(np.concatenate([*found, np.zeros(0, np.int64)]))
 
     def _needed_parents(self, name: str) -> dict[tuple[str, ...], int]:
         """How many rows of a table have to be complete in each of the keys that others refer to."""
@@ -319,13 +335,13 @@ class Generation:
 
     def _given_by_keys(self, table: TableModel, made: GeneratedTable, deferred: bool) -> dict[str, pa.Array]:
         """The columns of keys: the parents' values, or some where the row refers to nobody but has one."""
-        given = self.linking.key_columns(made, deferred)
+        given = self.linking.values.key_columns(made, deferred)
         schema = self.model.schema.tables[made.name]
         broken = {k.key.columns[0]: i for i, k in enumerate(table.keys) if k.orphans is not None and k.key.columns[0] in given}
         names = [c.column.name for c in table.encoder.columns if c.column.name in given and c.column.name not in broken]
         loose = [schema.column(name) for name in names]
         for column in loose:
-            some = self.linking.some_values(made, column.name, deferred)
+            some = self.linking.values.some_values(made, column.name, deferred)
             there = self._has_value(table, made, column)
             given[column.name] = pc.if_else(there, pc.coalesce(given[column.name], some), given[column.name])
         for key, at in zip(table.keys, made.parents, strict=True):

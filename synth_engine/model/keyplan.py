@@ -15,13 +15,15 @@ from synth_engine.schema import Column, ForeignKey, Schema, Table
 @dataclass(frozen=True)
 class KeyPlan:
     """The foreign keys of a table. `order` lists their numbers as they are assigned: live ones first, then the deferred.
-    `settled[i]` are the columns of key i that are settled before its turn; `heads` the keys that depend on no other, which
-    alone may be owners."""
+    `settled[i]` are the columns of key i that are settled before its turn; `closing[i]` the live keys all of whose columns are
+    settled once key i is, neither by it nor by the earlier ones alone (the last of a ring: x y, y z, z x); `heads` the keys
+    that depend on no other, which alone may be owners."""
 
     keys: tuple[ForeignKey, ...]
     deferred: tuple[bool, ...]
     order: tuple[int, ...]
     settled: tuple[frozenset[str], ...]
+    closing: tuple[tuple[int, ...], ...]
     heads: frozenset[int]
 
     @property
@@ -36,25 +38,47 @@ class KeyPlan:
         late = {c for i, key in enumerate(self.keys) for c in key.columns if self.deferred[i] and c not in self.settled[i]}
         return frozenset(live | late)
 
+    def refers_to(self, i: int, column: str) -> str:
+        """The parent's column that a column of key i refers to."""
+        return self.keys[i].parent_columns[self.keys[i].columns.index(column)]
+
 
 def plan_keys(schema: Schema, table: Table) -> KeyPlan:
     """Plan the keys of a table; those to tables that are not there are left out."""
     keys = tuple(k for k in table.foreign_keys if k.parent in schema.tables)
-    late = schema.deferred_keys()
+    late = _late_keys(schema)
     deferred = tuple((table.name, k) in late for k in keys)
     live = [i for i in range(len(keys)) if not deferred[i]]
     order, heads = _in_turn(live, table, keys)
     settled: list[frozenset[str]] = [frozenset()] * len(keys)
+    closing: list[tuple[int, ...]] = [()] * len(keys)
     before: set[str] = set()
-    for i in order:
-        settled[i] = frozenset(before.intersection(keys[i].columns))
+    for at, i in enumerate(order):
+        own = set(keys[i].columns)
+        settled[i] = frozenset(before & own)
+        later = [j for j in order[at + 1 :] if before | own >= set(keys[j].columns)]
+        closing[i] = tuple(j for j in later if not before >= set(keys[j].columns) and not own >= set(keys[j].columns))
         before.update(keys[i].columns)
     late_ones = [i for i in range(len(keys)) if deferred[i]]
     for i in sorted(late_ones, key=lambda i: not _identifies(table, keys[i])):
         order.append(i)
         settled[i] = frozenset(before.intersection(keys[i].columns)) | _own_columns(schema, table, keys[i])
         before.update(keys[i].columns)
-    return KeyPlan(keys, deferred, tuple(order), tuple(settled), frozenset(heads))
+    return KeyPlan(keys, deferred, tuple(order), tuple(settled), tuple(closing), frozenset(heads))
+
+
+def _late_keys(schema: Schema) -> frozenset[tuple[str, ForeignKey]]:
+    """`(child, key)` pairs that wait until all rows are there: those that close a cycle, and those that refer to columns which
+    only such keys give a value to."""
+    late = set(schema.deferred_keys())
+    keys = [(name, key) for name, table in schema.tables.items() for key in table.foreign_keys if key.parent in schema.tables]
+    while True:
+        soon = {(name, c) for name, key in keys if (name, key) not in late for c in key.columns}
+        given = {(name, c) for name, key in late for c in set(key.columns) - _own_columns(schema, schema.tables[name], key)} - soon
+        more = {(name, key) for name, key in keys if any((key.parent, c) in given for c in key.parent_columns)} - late
+        if not more:
+            return frozenset(late)
+        late |= more
 
 
 def _in_turn(live: Iterable[int], table: Table, keys: tuple[ForeignKey, ...]) -> tuple[list[int], list[int]]:

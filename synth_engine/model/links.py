@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_engine.errors import Terminal
-
 ANY = -2
 """Wish of a row that has to refer to some parent, whichever."""
 NONE = -1
 """Wish of a row for no parent (null)."""
 TRIALS = 4096
 """Swaps that are tried at least in a round, so that the last few repeated rows find the few places left."""
+
+ROUNDS = 20
+"""Rounds of proportional fitting."""
 
 
 def assign(wishes: NDArray[np.int64], codes: NDArray[np.int64], degrees: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -56,7 +57,11 @@ def _with_nulls(wishes: NDArray[np.int64], wanted: int, rng: np.random.Generator
 
 
 def fit_to_groups(
-    degrees: NDArray[np.int64], group: NDArray[np.int64], wanted: NDArray[np.int64], unique: bool, rng: np.random.Generator
+    degrees: NDArray[np.int64] | NDArray[np.float64],
+    group: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    unique: bool,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """The degrees changed as little as can be so that those of group g sum to `wanted[g]`; parents of group -1 get none.
 
@@ -80,6 +85,19 @@ def fit_to_groups(
     return out
 
 
+def spread(
+    degrees: NDArray[np.int64], parent: NDArray[np.int64], group: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """How many children each of several candidates of a parent should have: `parent[c]` and `group[c]` are whose candidate it
+    is, and for which rows. Groups are met in sum, parents as nearly as may be (iterative proportional fitting)."""
+    share = np.where((group >= 0) & (group < len(wanted)), 1.0, 0.0)
+    safe = np.clip(group, 0, len(wanted) - 1)
+    for _ in range(ROUNDS):
+        share *= (degrees / np.maximum(np.bincount(parent, share, minlength=len(degrees)), 1e-9))[parent]
+        share *= (wanted / np.maximum(np.bincount(safe, share, minlength=len(wanted)), 1e-9))[safe]
+    return share
+
+
 def capped(degrees: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.int64]:
     """The degrees, none above its `most`: what exceeds it is shared out over the room of the others. As they are if there is
     not enough room."""
@@ -99,27 +117,20 @@ def without_duplicates(
     value: NDArray[np.int64],
     group: NDArray[np.int64],
     rng: np.random.Generator,
-    label: str,
-    spare_group: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """The parents `moving` swapped between rows of the same `group` until no two rows agree in `others` and in their
-    parent's `value`; degrees stay. Rows with a -1 (null) may repeat.
-
-    Where no swap helps, and only there, a row gets another parent of its group: `spare_group` holds the group of every
-    parent (-1: none may refer to it). Raises `Terminal` naming the key `label` if no arrangement is found.
-    """
+    parent's `value`, or no more swaps are found that help; degrees stay. Rows with a -1 (null) may repeat."""
     moving = moving.copy()
     full = np.flatnonzero((others >= 0) & (moving >= 0))
     full = full[np.argsort(group[full], kind="stable")]
     first = np.searchsorted(group[full], group[full], side="left")
     size = np.searchsorted(group[full], group[full], side="right") - first
     fixed = others[full] * (value.max(initial=0) + 1)
-    repeated = np.zeros(0, dtype=np.int64)
     for _ in range(400):
         taken = fixed + value[moving[full]]
         repeated = np.flatnonzero(_repeated([taken]))
         if not len(repeated):
-            return moving
+            break
         # only swaps that free the repeated row; where all combinations but a few are taken, none may be left that
         # repeats no other: then a single one, since several at random undo each other
         ours = np.tile(repeated, 1 + TRIALS // len(repeated))
@@ -132,19 +143,11 @@ def without_duplicates(
         useful = useful[_first_of_both(ours[useful], theirs[useful])]
         ours, theirs = full[ours[useful]], full[theirs[useful]]
         moving[ours], moving[theirs] = moving[theirs], moving[ours]
-    if spare_group is not None:
-        repeated = _replace_repeated(fixed, moving, full, repeated, value, group, spare_group, rng)
-        if not len(repeated):
-            return moving
-    raise Terminal(
-        f"The combination of columns in {label} must be unique",
-        value=f"{len(repeated)} rows still repeat one after 400 rounds of swaps",
-        advice="ask for fewer rows of this table or more of its parents",
-    )
+    return moving
 
 
 def without_late_duplicates(
-    parent: NDArray[np.int64], others: NDArray[np.int64], parents: int, within: bool, rng: np.random.Generator, label: str
+    parent: NDArray[np.int64], others: NDArray[np.int64], parents: int, within: bool, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """`without_duplicates` of a finished key to one of so many `parents`. `within` one table rows change places with rows of their depth:
     the forest keeps its degrees and depths, and closes no cycle."""
@@ -154,31 +157,38 @@ def without_late_duplicates(
     while within and (at >= 0).any():
         depth += at >= 0
         at = np.where(at >= 0, moving[np.maximum(at, 0)], NONE)
-    return np.where(moving >= 0, without_duplicates(others, moving, np.arange(parents), depth, rng, label), parent)
+    return np.where(moving >= 0, without_duplicates(others, moving, np.arange(parents), depth, rng), parent)
 
 
-def _replace_repeated(
-    fixed: NDArray[np.int64],
+def with_others(
+    others: NDArray[np.int64],
     moving: NDArray[np.int64],
-    full: NDArray[np.int64],
-    repeated: NDArray[np.int64],
     value: NDArray[np.int64],
     group: NDArray[np.int64],
     spare_group: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Give the repeated rows another parent of their group, in place, so that they repeat no more; returns those for which
-    there is none. What a row can get depends on no row with other `fixed` columns, so one pass finds what there is."""
-    taken, left = set((fixed + value[moving[full]]).tolist()), []
-    for row in repeated.tolist():
-        spare = rng.permutation(np.flatnonzero(spare_group == group[full[row]]))
-        free = [p for p in spare.tolist() if int(fixed[row] + value[p]) not in taken]
-        if not free:
-            left.append(row)
-            continue
-        moving[full[row]] = free[0]
-        taken.add(int(fixed[row] + value[free[0]]))
-    return np.array(left, dtype=np.int64)
+    """The parents `moving`, where rows that repeat others get a parent of their group that has not been dealt to them, so
+    that they repeat no more: `spare_group` holds the group of every parent (-1: none may refer to it). Degrees change. Rows
+    for which there is no such parent stay as they are.
+
+    What a row can get depends on no row with other `others`, so one pass finds what there is.
+    """
+    moving = moving.copy()
+    full = np.flatnonzero((others >= 0) & (moving >= 0))
+    width = int(value.max(initial=0)) + 1
+    combinations = others[full] * width + value[moving[full]]
+    taken = np.sort(combinations)
+    spare = np.argsort(spare_group, kind="stable")
+    for row in full[_repeated([combinations])].tolist():
+        first = others[row] * width
+        low, high = np.searchsorted(taken, [first, first + width])
+        start, stop = np.searchsorted(spare_group[spare], [group[row], group[row] + 1])
+        free = spare[start:stop][~np.isin(value[spare[start:stop]], taken[low:high] - first)]
+        if len(free):
+            moving[row] = rng.choice(free)
+            taken = np.insert(taken, low + np.searchsorted(taken[low:high], first + value[moving[row]]), first + value[moving[row]])
+    return moving
 
 
 def _first_of_both(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:

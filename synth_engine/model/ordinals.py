@@ -42,10 +42,16 @@ class Ordinal:
 
 def find_ordinal(table: Table, plan: KeyPlan, data: Mapping[str, pa.Array]) -> Ordinal | None:
     """The column that counts within a unique key's other columns, if the table has one."""
+    live = {c for i in plan.live for c in plan.keys[i].columns}
     for unique in (table.primary_key, *table.unique):
         own = [c for c in unique if c not in plan.columns]
-        within = tuple(c for c in unique if c in plan.columns)
-        if len(own) != 1 or not within or base_type(table.column(own[0]).data_type) not in ("int16", "int32", "int64"):
+        within = tuple(c for c in unique if c in live)
+        if (
+            len(own) != 1
+            or not within
+            or len(within) + 1 < len(unique)
+            or base_type(table.column(own[0]).data_type) not in ("int16", "int32", "int64")
+        ):
             continue
         values = data[own[0]]
         if not len(values) or values.null_count or any(data[c].null_count for c in within):

@@ -7,6 +7,7 @@ schema; the strategy's own rows have none.
 from __future__ import annotations
 
 import datetime
+import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ MOST_COLUMNS = 3
 """Columns of a key at most."""
 SELDOM = 0.25
 """Share of the rows whose key is null where it may be."""
+RING = (("x", "y"), ("y", "z"), ("z", "x"))
+"""Columns of the three keys of a ring: each overlaps both others."""
 KEY_TYPES = ("int32", "int64", "string", "uuid", "date")
 
 
@@ -40,7 +43,8 @@ class Source:
 @dataclass
 class Draft:
     """A table that is being made. `domain` names, for each column, the place its values come from first: two keys may
-    share a column only where they have the same domain."""
+    share a column only where they have the same domain. `pairs` are unique, too, but nobody refers to them: they belong to keys
+    that close a cycle."""
 
     name: str
     columns: dict[str, Column] = field(default_factory=dict)
@@ -48,6 +52,7 @@ class Draft:
     rows: list[Row] = field(default_factory=list)
     primary: tuple[str, ...] = ()
     unique: list[tuple[str, ...]] = field(default_factory=list)
+    pairs: list[tuple[str, ...]] = field(default_factory=list)
     keys: list[ForeignKey] = field(default_factory=list)
 
     def add(self, name: str, data_type: str, nullable: bool = False, domain: str | None = None) -> str:
@@ -67,7 +72,7 @@ class Draft:
         return [key for key in (self.primary, *self.unique) if key]
 
     def table(self) -> Table:
-        return Table(self.name, tuple(self.columns.values()), self.primary, tuple(self.unique), tuple(self.keys))
+        return Table(self.name, tuple(self.columns.values()), self.primary, (*self.unique, *self.pairs), tuple(self.keys))
 
 
 @st.composite
@@ -77,8 +82,12 @@ def sources(draw: Draw, most_tables: int = 8) -> Source:
     drafts: list[Draft] = []
     for number in range(draw(st.integers(2, most_tables))):
         drafts.append(_drawn_table(draw, rng, f"t{number}", drafts))
+    if len(drafts) + len(RING) + 2 <= most_tables and draw(st.booleans()):
+        drafts += _ring(draw, rng)
     if draw(st.booleans()):
         _close_a_cycle(draw, rng, drafts)
+    if draw(st.integers(0, 5)) == 0:
+        _pair_up(draw, rng, drafts)
     schema = Schema.of(d.table() for d in draw(st.permutations(drafts)))
     tables = {
         d.name: pa.table({c.name: pa.array([r[c.name] for r in d.rows], to_arrow(c.data_type)) for c in d.columns.values()}) for d in drafts
@@ -290,10 +299,20 @@ def _refer_to_itself(draw: Draw, rng: Rng, draft: Draft) -> None:
     nullable = not keyed or draw(st.booleans())
     columns = [c if c in shared else draft.add(f"up_{c}", draft.columns[c].data_type, nullable, draft.domain[c]) for c in target]
     share = draw(st.sampled_from([0.7, 0.1, 1.0]))
+    once = nullable and draw(st.integers(0, 2)) == 0  # a chain: each row follows another that no other follows
+    if once:
+        draft.pairs.append(tuple(columns))
+    followed: set[int] = set()
     for i, row in enumerate(draft.rows):
-        above = [r for r in draft.rows[:i] if None not in [r[c] for c in target] and all(r[c] == row[c] for c in shared)]
+        above = [
+            n
+            for n, r in enumerate(draft.rows[:i])
+            if None not in [r[c] for c in target] and all(r[c] == row[c] for c in shared) and n not in followed
+        ]
         if above and rng.random() < share:
-            found = above[int(rng.integers(0, len(above)))]
+            chosen = above[int(rng.integers(0, len(above)))]
+            followed |= {chosen} if once else set()
+            found = draft.rows[chosen]
             row.update({c: found[t] for c, t in zip(columns, target, strict=True)})
         else:
             row.update({c: None if nullable else row[t] for c, t in zip(columns, target, strict=True) if c not in shared})
@@ -324,6 +343,58 @@ def _close_a_cycle(draw: Draw, rng: Rng, drafts: list[Draft]) -> None:
         chosen = found[int(rng.integers(0, len(found)))] if found and not (nullable and rng.random() < SELDOM) else None
         row.update({c: chosen[p] if chosen else None for c, p in zip(columns, target, strict=True) if p not in shared})
     parent.keys.append(ForeignKey(tuple(columns), child.name, target))
+
+
+def _pair_up(draw: Draw, rng: Rng, drafts: list[Draft]) -> None:
+    """Two tables each of whose rows refers to at most one of the other, and is referred to by at most one."""
+    named = [d for d in drafts if d.candidates]
+    if len(named) < 2:
+        return
+    first, second = draw(st.permutations(named))[:2]
+    required = draw(st.booleans())
+    targets = [draw(st.sampled_from(parent.candidates)) for parent in (second, first)]
+    for (child, parent), target in zip(((first, second), (second, first)), targets, strict=True):
+        whole = [r for r in parent.rows if None not in [r[p] for p in target]]
+        nullable = not required or len(whole) < len(child.rows) or child is second
+        columns = [child.add(f"{parent.name}_{p}", parent.columns[p].data_type, nullable, parent.domain[p]) for p in target]
+        taken = iter(rng.permutation(len(whole)).tolist())
+        for row in child.rows:
+            at = next(taken, None) if not (nullable and rng.random() < SELDOM) else None
+            row.update({c: None if at is None else whole[at][p] for c, p in zip(columns, target, strict=True)})
+        child.keys.append(ForeignKey(tuple(columns), parent.name, target))
+        child.pairs.append(tuple(columns))
+
+
+def _ring(draw: Draw, rng: Rng) -> list[Draft]:
+    """Three tables of pairs, and one with a key to each of them: every two of its keys share a column."""
+    base, ring = Draft("base"), Draft("ring")
+    make = _own_key(draw, rng, base, "id")["id"]
+    base.rows = [{"id": make({}, i)} for i in range(draw(st.integers(6, 9)))]
+    values, density = [r["id"] for r in base.rows], draw(st.sampled_from([0.6, 0.75, 0.9]))
+    nullable = {c: draw(st.integers(0, 4)) == 0 for c in "xyz"}
+    pairs = []
+    for c in "xyz":
+        ring.add(c, base.columns["id"].data_type, nullable[c], base.domain["id"])
+    for a, b in RING:
+        pair = Draft(f"pair_{a}{b}", primary=(a, b))
+        for c in pair.primary:
+            pair.add(c, base.columns["id"].data_type, False, base.domain["id"])
+            pair.keys.append(ForeignKey((c,), "base", ("id",)))
+        pair.rows = [{a: v, b: w} for v, w in itertools.product(values, values) if rng.random() < density]
+        pairs.append(pair)
+        ring.keys.append(ForeignKey((a, b), pair.name, (a, b)))
+    there = [{(r[a], r[b]) for r in p.rows} for p, (a, b) in zip(pairs, RING, strict=True)]
+    triples = [dict(zip("xyz", v, strict=True)) for v in itertools.product(values, values, values)]
+    whole = [r for r in triples if all((r[a], r[b]) in known for known, (a, b) in zip(there, RING, strict=True))]
+    if draw(st.booleans()):
+        ring.primary = tuple("xyz")
+        ring.require(ring.primary)
+        ring.rows = [whole[i] for i in rng.permutation(len(whole))[: len(whole) // 3]]
+    else:
+        ring.rows = [dict(whole[i]) for i in rng.integers(0, len(whole), 40)] if whole else []
+        for row in ring.rows:
+            row.update({c: None for c in "xyz" if nullable[c] and rng.random() < SELDOM})
+    return [base, *pairs, ring]
 
 
 # -- what must hold ------------------------------------------------------------------------------------------------------

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synth_engine.errors import Terminal
-from synth_engine.model.links import NONE, assign, fit_to_groups, forest, with_roots, without_duplicates, without_late_duplicates
+from synth_engine.model.links import (
+    NONE,
+    assign,
+    fit_to_groups,
+    forest,
+    with_others,
+    with_roots,
+    without_duplicates,
+    without_late_duplicates,
+)
 
 fully = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -59,7 +67,7 @@ def swapped(left, right, rng, group=None):
     """The right side of a bridge without repeated pairs; within groups of rows, if there are any."""
     value = np.arange(int(right.max(initial=0)) + 1)
     group = np.zeros(len(left), np.int64) if group is None else group
-    return without_duplicates(left, right, value, group, rng, "bridge(left, right)")
+    return without_duplicates(left, right, value, group, rng)
 
 
 # -- unique pairs --------------------------------------------------------------------------------------------------------
@@ -93,10 +101,18 @@ def test_a_key_of_three_columns_may_repeat_in_any_two_of_them():
     assert len(set(zip(columns[0], columns[1], moved, strict=True))) == 40
 
 
-def test_more_rows_than_pairs_are_refused_by_name():
-    left, right = np.zeros(9, np.int64), np.arange(9) % 3
-    with pytest.raises(Terminal, match=r"bridge\(left, right\) must be unique"):
-        swapped(left, right, np.random.default_rng(0))
+def test_of_more_rows_than_pairs_only_the_surplus_repeats():
+    left, right = np.repeat([0, 1], 6), np.arange(12) % 3
+    moved = swapped(left, right, np.random.default_rng(0))
+    assert len(set(zip(left, moved, strict=True))) == 6
+
+
+def test_where_no_swap_helps_a_row_gets_a_parent_it_was_not_dealt():
+    left, right = np.repeat([0, 1], 3), np.array([0, 0, 1, 0, 1, 1])
+    group_of_parent = np.array([0, 0, 0, 1, -1])
+    moved = with_others(left, right, np.arange(5), np.zeros(6, np.int64), group_of_parent, np.random.default_rng(0))
+    assert len(set(zip(left, moved, strict=True))) == 6
+    assert set(moved) == {0, 1, 2}
 
 
 def test_a_table_without_rows_has_no_repeated_pairs():
@@ -195,7 +211,7 @@ def test_combinations_with_a_forest_are_parted_without_a_change_of_degrees_and_d
     rng = np.random.default_rng(seed)
     parent = np.array([-1 if i < 4 else int(rng.integers(i // 2)) for i in range(80)])
     parent[3], others = 3, rng.integers(0, 30, 80)  # a row that refers to itself stays
-    parted = without_late_duplicates(parent, others, 80, True, rng, "key")
+    parted = without_late_duplicates(parent, others, 80, True, rng)
     refers = (parted >= 0) & (parted != np.arange(80))
     assert len(set(zip(parted[refers], others[refers], strict=True))) == refers.sum()
     assert parted[3] == 3 and (np.bincount(parted[refers]) == np.bincount(parent[refers])).all()
