@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from synth_engine import SynthModel, infer_schema, train
-from synth_engine.errors import ConfigurationError, Terminal
+from synth_engine.errors import ConfigurationError
 from tests.blog import KEYS, LENGTH, blog, degrees, orphans
 
 SETTINGS: dict[str, Any] = {
@@ -125,8 +125,8 @@ STARS = """  stars:
 """
 
 
-def test_without_rows_to_refer_to_generation_says_so(folder: Any) -> None:
-    with pytest.raises(Terminal, match="needs parents to refer to"):
+def test_without_rows_to_refer_to_the_request_is_refused_and_the_key_named(folder: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"key comments.about_id\[post\]->posts needs a parent"):
         model(folder, 0).generate({"posts": 0, "comments": 20})
 
 
