@@ -18,6 +18,9 @@ MEMBERSHIP_LIMIT = 0.53
 STANDARD_ERRORS = 2.0
 """A figure above its limit is red only if it is above chance by so many standard errors."""
 
+COARSE = 0.5
+"""Tables of whose held-out rows so many repeat training rows (a few columns of few values) say nothing about memory."""
+
 Frames = Mapping[str, pd.DataFrame]
 
 
@@ -41,7 +44,7 @@ class Privacy:
 
 
 def measure(schema: Schema, training: Frames, held_out: Frames, synthetic: Frames, tables: Collection[str], seed: int) -> Privacy:
-    """Figures of these tables, each weighted by the rows compared. `held_out` may be empty frames."""
+    """Figures of these tables but the coarse ones, each weighted by the rows compared. `held_out` may be empty frames."""
     copies: list[tuple[float, int]] = []
     baselines: list[tuple[float, int]] = []
     closer: list[tuple[float, int]] = []
@@ -53,6 +56,8 @@ def measure(schema: Schema, training: Frames, held_out: Frames, synthetic: Frame
         if not columns or not len(synthetic[name]):
             continue
         figures = closest_records(*sides, columns, seed=seed)
+        if (figures.copies_held_out or 0.0) >= COARSE:
+            continue
         copies.append((figures.copies_synthetic, len(synthetic[name])))
         if figures.copies_held_out is not None:
             baselines.append((figures.copies_held_out, len(held_out[name])))

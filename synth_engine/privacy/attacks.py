@@ -86,6 +86,8 @@ def closest_records(
     nor discrete take part in the search for exact copies only. `alike` are training rows that were sampled as the
     held-out ones were (whole stretches of a time series, say); without them any training rows serve.
     """
+    import pandas as pd
+
     generator = np.random.default_rng(seed)
     if not columns or not len(training) or not len(synthetic):
         return ClosestRecords(len(columns), 0, 0.0, None, None, {}, {}, "unknown", ("there is nothing to compare",))
@@ -101,7 +103,8 @@ def closest_records(
         return ClosestRecords(len(columns), 0, copies, baseline, None, {}, {}, "warn" if verdict == "warn" else "unknown", (*reasons, why))
     seen, unseen = (_some(frame, size, generator) for frame in (comparable, held_out))
     made, others = (_some(frame, min(MOST_ROWS, size), generator) for frame in (synthetic, unseen))
-    encode = _Encoding.fit(seen, measured)
+    # by the ranks among rows of one side alone, rows of the other would fall together between two of them, and be closer
+    encode = _Encoding.fit(pd.concat([seen, unseen], ignore_index=True), measured)
     to_seen, to_unseen = _nearest(encode(made), encode(seen)), _nearest(encode(made), encode(unseen))
     closer = float(np.mean((to_seen < to_unseen) + 0.5 * (to_seen == to_unseen)))
     verdict, reasons = _judge(copies, baseline, len(synthetic), closer, len(made))
@@ -209,7 +212,7 @@ def _percentiles(distances: NDArray[np.float64]) -> dict[str, float]:
 class _Encoding:
     """Rows as points such that the Manhattan distance of two rows counts differing columns.
 
-    A continuous column becomes its rank among the training rows, in [0, 1], so that no outlier dominates; a discrete
+    A continuous column becomes its rank among the rows it was fitted to, in [0, 1], so that no outlier dominates; a discrete
     one is one-hot with weight 1/2 (two differing categories are 1 apart); missing is a category of its own.
     """
 

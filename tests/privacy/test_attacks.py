@@ -109,3 +109,9 @@ def test_planted_rows_are_seen_however_large_the_tables_are():
     training, held_out, honest = people(4, 20_000), people(5, 20_000), people(6, 20_000)
     planted = pd.concat([honest[2_000:], training[:2_000]], ignore_index=True)
     assert closest_records(training, held_out, planted, COLUMNS).closer_to_training > 0.53
+
+
+def test_rows_of_one_number_are_as_close_to_either_side():
+    income = [Column("income", Kind.DECIMAL, "float64")]
+    sides = [pd.DataFrame({"income": np.random.default_rng(seed).normal(size=2000)}) for seed in range(3)]
+    assert closest_records(*sides, income).closer_to_training == pytest.approx(0.5, abs=0.04)
