@@ -102,6 +102,8 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     for field_ in table.schema:
         if pa.types.is_integer(field_.type) and table[field_.name].null_count:
             frame[field_.name] = table[field_.name].to_pandas(types_mapper={field_.type: pd.Int64Dtype()}.get)
+        elif pa.types.is_date(field_.type) or pa.types.is_timestamp(field_.type):
+            frame[field_.name] = frame[field_.name].dt.as_unit("ns")  # SDV takes whatever else there is for nanoseconds, too
         elif pa.types.is_decimal(field_.type):
             frame[field_.name] = frame[field_.name].astype(float)
         elif pa.types.is_time(field_.type):

@@ -60,7 +60,9 @@ def posts(editor_may_be_missing: bool) -> tuple[Schema, dict[str, pa.Table]]:
     columns = [Column(c, Kind.IDENTIFIER, "int64", False) for c in ("id", "owner", "editor")]
     columns[2] = dataclasses.replace(columns[2], nullable=editor_may_be_missing)
     schema = Schema.of([Table("user", columns[:1], ("id",)), Table("post", tuple(columns), ("id",), foreign_keys=keys)])
-    post = pa.table({name: pa.array(values, pa.int64()) for name, values in zip(("id", "owner", "editor"), zip(*rows, strict=True), strict=True)})
+    post = pa.table(
+        {name: pa.array(values, pa.int64()) for name, values in zip(("id", "owner", "editor"), zip(*rows, strict=True), strict=True)}
+    )
     return schema, {"user": pa.table({"id": pa.array(range(users), pa.int64())}), "post": post}
 
 
