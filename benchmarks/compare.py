@@ -73,8 +73,7 @@ class Trial:
         }
 
         def attempt() -> dict[str, Any]:
-            for left in ("scores.json", "handed_over.json"):
-                (target / left).unlink(missing_ok=True)
+            (target / "scores.json").unlink(missing_ok=True)
             try:
                 python = interpreter(peer, environments)
             except SynthError as error:

@@ -39,10 +39,11 @@ class Outcome:
 
 
 def run(command: Sequence[str | Path], target: Path, limit_seconds: float) -> Outcome:
-    """Run a peer's command, which leaves its tables in `target` (see `peers.contract`); kill it and all it has started when
-    its time is up. What it prints goes to `log.txt` there."""
+    """Run a peer's command, which leaves its tables in `target` (see `peers.contract`), until it has handed them over; then, or
+    when its time is up, kill it and all it has started. What it prints goes to `log.txt` there."""
     target.mkdir(parents=True, exist_ok=True)
-    log, samples = target / "log.txt", []
+    log, handed_over, samples = target / "log.txt", target / "handed_over.json", []
+    handed_over.unlink(missing_ok=True)
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
     began = time.time()
     with log.open("wb") as stream:
@@ -50,19 +51,18 @@ def run(command: Sequence[str | Path], target: Path, limit_seconds: float) -> Ou
             list(command), stdout=stream, stderr=subprocess.STDOUT, cwd=PROJECT, env=environment, start_new_session=True
         )
         try:
-            while process.poll() is None and time.time() - began < limit_seconds:
+            while process.poll() is None and not handed_over.exists() and time.time() - began < limit_seconds:
                 samples.append((time.time(), _memory(process.pid)))
                 time.sleep(INTERVAL)
-            in_time = process.poll() is not None
+            status = process.poll()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    if not in_time:
-        return Outcome(OUT_OF_TIME, f"{OUT_OF_TIME} after {limit_seconds:,.0f} s")
-    handed_over = target / "handed_over.json"
-    if process.returncode or not handed_over.exists():
-        return Outcome(FAILED, _last_words(log) or f"ended with status {process.returncode}")
+    if not handed_over.exists():
+        if status is None:
+            return Outcome(OUT_OF_TIME, f"{OUT_OF_TIME} after {limit_seconds:,.0f} s")
+        return Outcome(FAILED, _last_words(log) or f"ended with status {status}")
     told = json.loads(handed_over.read_text(encoding="utf-8"))
     phases: dict[str, tuple[float, float]] = told["phases"]
     return Outcome(

@@ -72,7 +72,9 @@ class Task:
             arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
             pq.write_table(arrow, folder / f"{name}.parquet")
         told = {"phases": self.phases, "remarks": self.remarks}
-        (self.target / "handed_over.json").write_text(json.dumps(told), encoding="utf-8")
+        aside = self.target / "handed_over.part"
+        aside.write_text(json.dumps(told), encoding="utf-8")
+        aside.replace(self.target / "handed_over.json")  # by which the runner knows that all is there
 
 
 def own_key(table: TableFacts, remarks: list[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pandas as pd
@@ -24,11 +25,13 @@ def main() -> None:
     task = Task.from_arguments()
     frames = task.frames()
     tables = [_table(facts, frames[name], task) for name, facts in task.tables.items()]
-    mostly = MostlyAI(local=True, quiet=True, local_dir=str(task.target / "local"))
+    local = task.target / "local"
+    mostly = MostlyAI(local=True, quiet=True, local_dir=str(local))
     with task.phase("training"):
         generator = mostly.train(config={"name": "benchmark", "random_state": task.seed, "tables": tables})
     with task.phase("generation"):
         found = mostly.generate(generator, config={"random_state": task.seed}).data(return_type="dict")
+    shutil.rmtree(local, ignore_errors=True)  # copies of the data and the model; a job of its own may still be at work there
     task.finish(found)
 
 

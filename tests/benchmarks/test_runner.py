@@ -41,6 +41,20 @@ def test_a_peer_that_finishes_is_told_with_its_times_memory_and_remarks(tmp_path
         assert outcome.peak_gb["training"] >= outcome.peak_gb["generation"] + 0.25
 
 
+def test_a_peer_is_not_waited_for_once_it_has_handed_over(tmp_path: Path) -> None:
+    began = time.monotonic()
+    outcome = watched(
+        tmp_path,
+        """
+        from benchmarks.peers.contract import Task
+        Task(Path("."), Path(sys.argv[1]) / "out", 0, 1.0).finish({})
+        time.sleep(600)
+        """,
+        limit=300,
+    )
+    assert outcome.status == FINISHED and time.monotonic() - began < 120
+
+
 def test_a_peer_that_fails_is_told_with_its_message(tmp_path: Path) -> None:
     outcome = watched(tmp_path, 'print("loading")\nraise ValueError("only five tables\\nin this edition")')
     assert outcome == Outcome(FAILED, "ValueError: only five tables in this edition")
