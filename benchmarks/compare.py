@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import sdmetrics
 from rich.console import Console
 
+import synth_engine
 from benchmarks.data import DataSet, nycflights13, read_folder
 from benchmarks.environments import interpreter, pins
 from benchmarks.integrity import read_tables
@@ -59,10 +60,10 @@ class Trial:
         outcome = self._outcome(peer, target, environments)
         if outcome.status != FINISHED:
             return outcome, None
-        return outcome, _once(target / "scores.json", {}, lambda: self._scores(target))
+        return outcome, _once(target / "scores.json", {"scoring": scoring()}, lambda: self._scores(target))
 
     def ceiling(self) -> dict[str, Any]:
-        asked = {"data": self.data.digest()}
+        asked = {"data": self.data.digest(), "scoring": scoring()}
         return _once(self.folder / "ceiling.json", asked, lambda: score_ceiling(self.data.schema, self.real, self.seed).to_dict())
 
     def _outcome(self, peer: str, target: Path, environments: Path) -> Outcome:
@@ -105,6 +106,16 @@ class Trial:
     def _scores(self, target: Path) -> dict[str, Any]:
         synthetic = read_tables(self.data.schema, target / "tables")
         return score_synthetic(self.data.schema, self.real, synthetic, self.seed).to_dict()
+
+
+def scoring() -> str:
+    """sha256 of the code that scores: when it changes, what was made is scored anew."""
+    engine = Path(synth_engine.__file__).parent
+    rooms = [Path(__file__).parent.glob("*.py"), (engine / "quality").glob("*.py"), (engine / "privacy").glob("*.py")]
+    found = hashlib.sha256()
+    for path in sorted(path for room in rooms for path in room):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _once(path: Path, asked: dict[str, Any], make: Any) -> dict[str, Any]:

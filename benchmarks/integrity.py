@@ -50,7 +50,8 @@ def read_tables(schema: Schema, folder: Path) -> Reading:
                 if name in read:
                     faults.append(f"{name}.{column.name}: the column is missing")
         found[name] = pa.table(arrays)
-    return Reading(found, faults, [f"{name}.{column}: keys of another type" for name, column in sorted(renamed)])
+    remarks = [f"keys of another type: {', '.join(f'{name}.{column}' for name, column in sorted(renamed))}"] if renamed else []
+    return Reading(found, faults, remarks)
 
 
 def _renamed(schema: Schema, read: Tables) -> set[tuple[str, str]]:

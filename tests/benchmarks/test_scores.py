@@ -94,6 +94,15 @@ def test_tables_come_back_in_the_types_of_the_schema_and_what_cannot_is_told(tmp
     ]
 
 
+def test_children_without_parents_have_nothing_in_common_with_them(real: Halves) -> None:
+    orders = TWIN["order"]
+    strangers = pa.array(np.arange(len(orders)) + 10_000, pa.int64())
+    found = scored(real, {**TWIN, "order": orders.set_column(1, "customer_id", strangers)})
+    assert found.summary["hops_2"] == found.summary["order"] == 0.0
+    assert found.fidelity["relations"]["order.customer_id->customer"]["parent_child"] == 0.0
+    assert "order.customer_id->customer: 750 orphans" in found.faults
+
+
 def test_keys_are_mere_names_whatever_their_type(real: Halves, perfect: dict[str, float], tmp_path: Path) -> None:
     for name, table in TWIN.items():
         frame = table.to_pandas()
@@ -102,7 +111,7 @@ def test_keys_are_mere_names_whatever_their_type(real: Halves, perfect: dict[str
         pq.write_table(pa.Table.from_pandas(frame), tmp_path / f"{name}.parquet")
     reading = read_tables(SCHEMA, tmp_path)
     assert reading.faults == []
-    assert reading.remarks == ["customer.id: keys of another type", "order.customer_id: keys of another type"]
+    assert reading.remarks == ["keys of another type: customer.id, order.customer_id"]
     found = score_synthetic(SCHEMA, real, reading, seed=0)
     assert found.faults == [] and {name: value for name, value in found.summary.items() if value is not None} == perfect
 
