@@ -43,7 +43,7 @@ def write_plots(results: Sequence[Result], path: Path) -> None:
                     name=SYSTEMS.get(result.system, result.system),
                     x=[FIGURES[f][0] for f in there],
                     y=[fmean(v) for v in values],
-                    error_y={"array": [stdev(v) if len(v) > 1 else 0.0 for v in values]},
+                    error_y={"array": [stdev(v) if len(v) > 1 else None for v in values]},
                     marker_color=COLOURS.get(result.system),
                     legendgroup=result.system,
                     showlegend=result.system not in shown,
@@ -53,10 +53,14 @@ def write_plots(results: Sequence[Result], path: Path) -> None:
             )
             shown.add(result.system)
     for row in range(1, len(names) + 1):
-        figure.update_yaxes(range=[0, 1], row=row, col=1)
-        figure.update_yaxes(range=[0.4, 1], row=row, col=2)
+        for column in (1, 2):
+            figure.update_yaxes(range=[0, 1], row=row, col=column)
         figure.add_hline(y=0.5, line_dash="dot", row=row, col=2)
     figure.update_layout(
-        height=380 * len(names) + 100, barmode="group", template="plotly_white", legend={"orientation": "h", "y": 1.0 + 0.12 / len(names)}
+        height=380 * len(names) + 120,
+        barmode="group",
+        template="plotly_white",
+        margin={"t": 110},
+        legend={"orientation": "h", "yref": "container", "y": 0.99, "yanchor": "top"},
     )
     figure.write_html(path, include_plotlyjs=True)
