@@ -14,7 +14,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 CODE = [path for room in ("synth_engine", "airflow_provider_synth", "dags", "demo") for path in sorted((PROJECT / room).rglob("*.py"))]
 LISTED = ("*.py", "*.md", "*.toml", "*.cfg", "*.txt", "*.yaml", "*.yml", "*.j2", "*.sh", "Makefile", "run")
-NOT_OURS = {".git", ".demo", ".test", "build", "dist", "synth-workspace"}
+NOT_OURS = {".git", ".benchmark", ".demo", ".test", "build", "dist", "synth-workspace"}
 
 HEAVY = ("torch", "pandas", "lightgbm", "sklearn", "scipy", "great_expectations", "sdmetrics", "plotly", "matplotlib", "dbt")
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

@@ -90,8 +90,8 @@ def test_the_checks_are_made_for_the_oldest_python_that_is_supported() -> None:
     assert [c for c in project["classifiers"] if ":: 3." in c] == [f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)]
 
 
-def test_the_checks_cover_both_packages() -> None:
-    assert setup["mypy"]["packages"].split(", ") == ["synth_engine", "airflow_provider_synth"]
+def test_the_checks_cover_both_packages_and_the_benchmark() -> None:
+    assert setup["mypy"]["packages"].split(", ") == ["synth_engine", "airflow_provider_synth", "benchmarks"]
     assert setup["importlinter"]["root_packages"].split() == ["synth_engine", "airflow_provider_synth"]
 
 

@@ -1,6 +1,7 @@
-"""Does the twin give away rows of the source? Exact copies, and the distance to the closest real record.
+"""Does the twin give away rows of the source? Exact copies, the distance to the closest real record, and whether the
+distance to the closest synthetic one tells who was learned from.
 
-Both figures are read against rows of the source that the model has not seen: what is no closer to the training rows
+All figures are read against rows of the source that the model has not seen: what is no closer to the training rows
 than to held-out ones, and copies no more often than held-out rows repeat training rows, was not memorised.
 """
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 MOST_ROWS = 3_000
-"""Rows of each side that distances are measured on; exact copies are counted over all rows."""
+"""Rows whose distances are measured; exact copies are counted over all rows."""
+
+MOST_COMPARED = 30_000
+"""Rows of each side among which the closest is sought: a small sample would lack most of the rows that are repeated."""
 
 FEWEST_ROWS = 50
 """Below this many held-out rows the distances are noise and are not judged."""
@@ -82,6 +86,8 @@ def closest_records(
     nor discrete take part in the search for exact copies only. `alike` are training rows that were sampled as the
     held-out ones were (whole stretches of a time series, say); without them any training rows serve.
     """
+    import pandas as pd
+
     generator = np.random.default_rng(seed)
     if not columns or not len(training) or not len(synthetic):
         return ClosestRecords(len(columns), 0, 0.0, None, None, {}, {}, "unknown", ("there is nothing to compare",))
@@ -90,13 +96,15 @@ def closest_records(
     baseline = _share_known(_rows(held_out, columns), known) if len(held_out) else None
     measured = [c for c in columns if c.kind in _CONTINUOUS | _DISCRETE]
     comparable = training if alike is None or not len(alike) else alike
-    size = min(MOST_ROWS, len(comparable), len(held_out))
+    size = min(MOST_COMPARED, len(comparable), len(held_out))
     if size < FEWEST_ROWS or not measured:
         why = "no column has a distance" if not measured else f"fewer than {FEWEST_ROWS} held-out rows"
         verdict, reasons = _judge(copies, baseline, len(synthetic), None, 0)
         return ClosestRecords(len(columns), 0, copies, baseline, None, {}, {}, "warn" if verdict == "warn" else "unknown", (*reasons, why))
-    seen, unseen, made = (_some(frame, size, generator) for frame in (comparable, held_out, synthetic))
-    encode = _Encoding.fit(seen, measured)
+    seen, unseen = (_some(frame, size, generator) for frame in (comparable, held_out))
+    made, others = (_some(frame, min(MOST_ROWS, size), generator) for frame in (synthetic, unseen))
+    # by the ranks among rows of one side alone, rows of the other would fall together between two of them, and be closer
+    encode = _Encoding.fit(pd.concat([seen, unseen], ignore_index=True), measured)
     to_seen, to_unseen = _nearest(encode(made), encode(seen)), _nearest(encode(made), encode(unseen))
     closer = float(np.mean((to_seen < to_unseen) + 0.5 * (to_seen == to_unseen)))
     verdict, reasons = _judge(copies, baseline, len(synthetic), closer, len(made))
@@ -107,10 +115,34 @@ def closest_records(
         copies_held_out=None if baseline is None else round(baseline, 5),
         closer_to_training=round(closer, 4),
         distance_synthetic=_percentiles(to_seen),
-        distance_held_out=_percentiles(_nearest(encode(unseen), encode(seen))),
+        distance_held_out=_percentiles(_nearest(encode(others), encode(seen))),
         verdict=verdict,
         reasons=reasons,
     )
+
+
+def membership(
+    training: pd.DataFrame, held_out: pd.DataFrame, synthetic: pd.DataFrame, columns: Sequence[Column], *, seed: int = 0
+) -> float | None:
+    """How well an attacker who has a real row and the twin can tell whether the row was learned from, by its distance to
+    the closest synthetic row: the area under the ROC curve over equally many training and held-out rows, 0.5 is a coin toss.
+
+    None where no column has a distance, or with too few rows. (Distance-based membership inference; Chen et al., GAN-Leaks,
+    2020, its black-box attack.)
+    """
+    from sklearn.metrics import roc_auc_score
+
+    generator = np.random.default_rng(seed)
+    measured = [c for c in columns if c.kind in _CONTINUOUS | _DISCRETE]
+    size = min(MOST_ROWS, len(training), len(held_out))
+    if size < FEWEST_ROWS or not measured or not len(synthetic):
+        return None
+    members, others = (_some(frame, size, generator) for frame in (training, held_out))
+    made = _some(synthetic, MOST_COMPARED, generator)
+    encode = _Encoding.fit(made, measured)
+    points = encode(made)
+    distances = np.concatenate([_nearest(encode(members), points), _nearest(encode(others), points)])
+    return round(float(roc_auc_score(np.repeat([1, 0], size), -distances)), 4)
 
 
 def _judge(
@@ -180,7 +212,7 @@ def _percentiles(distances: NDArray[np.float64]) -> dict[str, float]:
 class _Encoding:
     """Rows as points such that the Manhattan distance of two rows counts differing columns.
 
-    A continuous column becomes its rank among the training rows, in [0, 1], so that no outlier dominates; a discrete
+    A continuous column becomes its rank among the rows it was fitted to, in [0, 1], so that no outlier dominates; a discrete
     one is one-hot with weight 1/2 (two differing categories are 1 apart); missing is a category of its own.
     """
 

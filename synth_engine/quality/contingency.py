@@ -67,7 +67,12 @@ class Discretiser:
 
 
 def overlap(real: Sequence[Codes], synthetic: Sequence[Codes], sizes: Sequence[int]) -> float:
-    """1 minus the total variation distance of two joint distributions; each is given as one code array a column."""
+    """1 minus the total variation distance of two joint distributions; each is given as one code array a column.
+
+    A side without rows overlaps with nothing but another such.
+    """
     cells = int(np.prod(sizes))
     p, q = (np.bincount(np.ravel_multi_index(tuple(side), tuple(sizes)), minlength=cells) for side in (real, synthetic))
-    return float(1 - 0.5 * np.abs(p / max(p.sum(), 1) - q / max(q.sum(), 1)).sum())
+    if not p.sum() or not q.sum():
+        return float(p.sum() == q.sum())
+    return float(1 - 0.5 * np.abs(p / p.sum() - q / q.sum()).sum())

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synth_engine.privacy.attacks import closest_records
+from synth_engine.privacy.attacks import closest_records, membership
 from synth_engine.schema import Column, Kind
 
 COLUMNS = (
@@ -90,3 +90,28 @@ def test_figures_are_reproducible_and_json():
     first, second = (closest_records(TRAINING, HELD_OUT, HONEST, COLUMNS, seed=5) for _ in range(2))
     assert first == second
     assert json.loads(json.dumps(first.to_dict()))["verdict"] == "ok"
+
+
+def test_an_honest_twin_does_not_tell_who_was_learned_from():
+    assert membership(TRAINING, HELD_OUT, HONEST, COLUMNS) == pytest.approx(0.5, abs=0.05)
+
+
+def test_planted_rows_tell_who_was_learned_from():
+    assert membership(TRAINING[:400], HELD_OUT, pd.concat([HONEST[400:], TRAINING[:400]]), COLUMNS) > 0.9
+
+
+def test_too_few_rows_tell_nothing_about_membership():
+    assert membership(TRAINING, HELD_OUT[:10], HONEST, COLUMNS) is None
+    assert membership(TRAINING, HELD_OUT, HONEST, ()) is None
+
+
+def test_planted_rows_are_seen_however_large_the_tables_are():
+    training, held_out, honest = people(4, 20_000), people(5, 20_000), people(6, 20_000)
+    planted = pd.concat([honest[2_000:], training[:2_000]], ignore_index=True)
+    assert closest_records(training, held_out, planted, COLUMNS).closer_to_training > 0.53
+
+
+def test_rows_of_one_number_are_as_close_to_either_side():
+    income = [Column("income", Kind.DECIMAL, "float64")]
+    sides = [pd.DataFrame({"income": np.random.default_rng(seed).normal(size=2000)}) for seed in range(3)]
+    assert closest_records(*sides, income).closer_to_training == pytest.approx(0.5, abs=0.04)

@@ -1,0 +1,1 @@
+"""Measurements of the product: what its parts cost, and how it compares with its peers."""

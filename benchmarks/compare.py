@@ -1,0 +1,216 @@
+"""This product and its peers side by side on the same data.
+
+    python -m benchmarks.compare [--data FOLDER ...] [--peers PEER ...] [--seeds SEED ...] [--cap SECONDS] [--out FOLDER]
+
+Each system learns one half of the real entities, for at most the cap a table, and writes as many rows; the other half is the
+ceiling. What is finished is kept under --out and not done again: an interrupted comparison goes on where it stopped. What the
+figures mean stands in docs/benchmark.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import sdmetrics
+from rich.console import Console
+
+import synth_engine
+from benchmarks.data import DataSet, nycflights13, read_folder
+from benchmarks.environments import interpreter, pins
+from benchmarks.integrity import read_tables
+from benchmarks.page import CEILING, SYSTEMS, Result, markdown, show
+from benchmarks.plots import write_plots
+from benchmarks.runner import FAILED, FINISHED, Outcome, run
+from benchmarks.scores import score_ceiling, score_synthetic
+from benchmarks.split import Halves, halves
+from synth_engine.errors import ConfigurationError, SynthError
+
+HOME = Path(".benchmark")
+PEERS = tuple(name for name in SYSTEMS if name != CEILING)
+START_SECONDS, CAPS_ALLOWED = 1200, 2
+"""A run may take so many times the capped training of all tables, and so much more, before it is ended."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One data set, one seed: the halves of that seed, and the folder where all that is made of them is kept."""
+
+    data: DataSet
+    seed: int
+    cap_seconds: float
+    folder: Path
+    real: Halves
+
+    @property
+    def has_ceiling(self) -> bool:
+        return any(len(table) for table in self.real.held_out.values())
+
+    def run(self, peer: str, environments: Path) -> tuple[Outcome, dict[str, Any] | None]:
+        """How a peer did and its scores, None if it made nothing."""
+        target = self.folder / peer
+        outcome = self._outcome(peer, target, environments)
+        if outcome.status != FINISHED:
+            return outcome, None
+        return outcome, _once(target / "scores.json", {"scoring": scoring()}, lambda: self._scores(target))
+
+    def ceiling(self) -> dict[str, Any]:
+        asked = {"data": self.data.digest(), "scoring": scoring()}
+        return _once(self.folder / "ceiling.json", asked, lambda: score_ceiling(self.data.schema, self.real, self.seed).to_dict())
+
+    def _outcome(self, peer: str, target: Path, environments: Path) -> Outcome:
+        versions = pins(peer)
+        asked = {
+            "data": self.data.digest(),
+            "cap": self.cap_seconds,
+            "versions": hashlib.sha256(versions.read_bytes()).hexdigest() if versions else None,
+        }
+
+        def attempt() -> dict[str, Any]:
+            (target / "scores.json").unlink(missing_ok=True)
+            try:
+                python = interpreter(peer, environments)
+            except SynthError as error:
+                return Outcome(FAILED, str(error)).to_dict()
+            limit = START_SECONDS + CAPS_ALLOWED * self.cap_seconds * len(self.data.tables)
+            command: list[str | Path] = [
+                python,
+                "-m",
+                f"benchmarks.peers.{peer}",
+                self._source(),
+                target.resolve(),
+                str(self.seed),
+                str(self.cap_seconds),
+            ]
+            return run(command, target, limit).to_dict()
+
+        return Outcome(**_once(target / "result.json", asked, attempt))
+
+    def _source(self) -> Path:
+        """The training half as files, see `peers.contract`."""
+        folder = self.folder / "real"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, table in self.real.training.items():
+            pq.write_table(table, folder / f"{name}.parquet")
+        (folder / "schema.json").write_text(json.dumps(self.data.schema.to_dict()), encoding="utf-8")
+        return folder.resolve()
+
+    def _scores(self, target: Path) -> dict[str, Any]:
+        synthetic = read_tables(self.data.schema, target / "tables")
+        return score_synthetic(self.data.schema, self.real, synthetic, self.seed).to_dict()
+
+
+def scoring() -> str:
+    """sha256 of the code that scores: when it changes, what was made is scored anew."""
+    engine = Path(synth_engine.__file__).parent
+    rooms = [Path(__file__).parent.glob("*.py"), (engine / "quality").glob("*.py"), (engine / "privacy").glob("*.py")]
+    found = hashlib.sha256()
+    for path in sorted(path for room in rooms for path in room):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def _once(path: Path, asked: dict[str, Any], make: Any) -> dict[str, Any]:
+    """What a file holds if it answers the same question, else what is made now and kept in it."""
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["asked"] == asked:
+            found: dict[str, Any] = kept["found"]
+            return found
+    made: dict[str, Any] = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    aside.write_text(json.dumps({"asked": asked, "found": made}, indent=1), encoding="utf-8")
+    aside.replace(path)
+    return made
+
+
+def compare(data: Sequence[DataSet], peers: Sequence[str], seeds: Sequence[int], cap: float, out: Path, console: Console) -> list[Result]:
+    """Run what is not there yet; one result a data set and system, the ceiling last."""
+    results = []
+    for data_set in data:
+        trials = [_trial(data_set, seed, cap, out) for seed in seeds]
+        for peer in peers:
+            runs = []
+            for trial in trials:
+                console.print(f"{data_set.name}, seed {trial.seed}: {SYSTEMS.get(peer, peer)}")
+                runs.append(trial.run(peer, HOME.resolve() / "environments"))
+            results.append(_result(data_set.name, peer, runs))
+        if all(trial.has_ceiling for trial in trials):
+            console.print(f"{data_set.name}: {SYSTEMS[CEILING]}")
+            results.append(_result(data_set.name, CEILING, [(Outcome(FINISHED), trial.ceiling()) for trial in trials]))
+    return results
+
+
+def _trial(data: DataSet, seed: int, cap: float, out: Path) -> Trial:
+    whole = Halves(dict(data.tables), {name: table.slice(0, 0) for name, table in data.tables.items()}, frozenset())
+    return Trial(data, seed, cap, out / data.name / f"seed-{seed}", halves(data.schema, data.tables, seed) or whole)
+
+
+def _result(data: str, system: str, runs: Sequence[tuple[Outcome, dict[str, Any] | None]]) -> Result:
+    figures: dict[str, list[float]] = {}
+    red: dict[str, int] = {}
+    notes: dict[str, None] = {}
+    for outcome, scores in runs:
+        notes |= dict.fromkeys(filter(None, [outcome.message, *outcome.remarks]))
+        if scores is None:
+            continue
+        costs = {f"{name}_seconds": outcome.seconds.get(phase) for name, phase in (("train", "training"), ("generate", "generation"))}
+        costs |= {f"{name}_gb": outcome.peak_gb.get(phase) for name, phase in (("train", "training"), ("generate", "generation"))}
+        for name, value in (scores["summary"] | costs).items():
+            if value is not None:
+                figures.setdefault(name, []).append(value)
+        for name in scores["privacy"]["red"]:
+            red[name] = red.get(name, 0) + 1
+        notes |= dict.fromkeys(scores["remarks"])
+        notes |= dict.fromkeys(f"fault: {fault}" for fault in scores["faults"])
+    return Result(data, system, len(runs), figures, red, list(notes))
+
+
+def main() -> int:
+    console = Console()
+    arguments = _arguments()
+    # peers run in sessions of their own: a plain end would leave the one at work behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        data = [read_folder(folder) for folder in arguments.data] or [nycflights13()]
+        if len({found.name for found in data}) < len(data):
+            raise ConfigurationError(["--data: two folders have the same name. Next step: rename one"])
+        results = compare(data, arguments.peers, arguments.seeds, arguments.cap, arguments.out, console)
+    except SynthError as error:
+        console.print(str(error), markup=False)
+        return error.exit_code
+    seeds = ", ".join(map(str, arguments.seeds))
+    caption = (
+        f"Seeds {seeds}; training capped at {arguments.cap:g} s a table; sdmetrics {sdmetrics.__version__}. "
+        "What each figure means: docs/benchmark.md."
+    )
+    show(results, console)
+    (arguments.out / "benchmark.md").write_text(markdown(results, caption), encoding="utf-8")
+    write_plots(results, arguments.out / "benchmark.html")
+    console.print(f"Written: {arguments.out / 'benchmark.md'}, {arguments.out / 'benchmark.html'}")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="This product and its peers side by side.")
+    parser.add_argument(
+        "--data", nargs="+", type=Path, default=[], metavar="FOLDER", help="folders with a schema.yaml (default: nycflights13)"
+    )
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)} (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED", help="default: 0 1 2")
+    parser.add_argument("--cap", type=float, default=240.0, metavar="SECONDS", help="training time a table (default: 240)")
+    parser.add_argument("--out", type=Path, default=HOME / "results", metavar="FOLDER", help=f"default: {HOME / 'results'}")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

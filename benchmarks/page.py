@@ -1,0 +1,118 @@
+"""Results side by side: mean and deviation over the seeds, as a terminal table and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+SYSTEMS = {"ours": "this product", "mostly": "MOSTLY AI SDK", "sdv": "SDV HMA", "ceiling": "real, held out"}
+CEILING = "ceiling"
+
+FIGURES = {
+    "faults": ("faults", 0),
+    "rows": ("rows", 3),
+    "shapes": ("shapes", 3),
+    "pairs": ("pairs", 3),
+    "cardinality": ("cardin.", 3),
+    "parent_child": ("1 key", 3),
+    "hops_2": ("2 keys", 3),
+    "hops_3": ("3 keys", 3),
+    "siblings": ("siblings", 3),
+    "order": ("order", 3),
+    "c2st": ("C2ST", 3),
+    "c2st_children": ("C2ST +children", 3),
+    "utility": ("utility", 3),
+    "copies": ("copies", 4),
+    "closer": ("closer", 3),
+    "membership": ("member", 3),
+    "train_seconds": ("train s", 0),
+    "generate_seconds": ("gen. s", 0),
+    "train_gb": ("train GB", 2),
+    "generate_gb": ("gen. GB", 2),
+}
+"""Title and decimals of each figure, in order."""
+
+PARTS = {
+    "Fidelity": tuple(FIGURES)[:10],
+    "Detection, use, privacy, cost": tuple(FIGURES)[10:],
+}
+PRIVACY = ("copies", "closer", "membership")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One system on one data set. `figures` holds a value a seed (only seeds that finished), `red` how many seeds had a
+    figure of privacy above its limit; `notes` are messages of failures and what the system could not be told."""
+
+    data: str
+    system: str
+    seeds: int
+    figures: Mapping[str, Sequence[float]]
+    red: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def finished(self) -> int:
+        return max((len(values) for values in self.figures.values()), default=0)
+
+    @property
+    def title(self) -> str:
+        name = SYSTEMS.get(self.system, self.system)
+        return name if self.finished == self.seeds else f"{name} ({self.finished} of {self.seeds} seeds)"
+
+    def is_red(self, figure: str) -> bool:
+        """A figure of privacy is red if it is so in most seeds: of three, one may be by chance. A fault always is."""
+        if figure == "faults":
+            return any(self.figures.get(figure, ()))
+        return 2 * self.red.get(figure, 0) > self.finished
+
+    def cell(self, figure: str) -> str:
+        values, (_, decimals) = self.figures.get(figure, ()), FIGURES[figure]
+        if not values:
+            return "–"
+        mean = f"{fmean(values):,.{decimals}f}"
+        return f"{mean} ±{stdev(values):,.{decimals}f}" if len(values) > 1 else mean
+
+
+def show(results: Sequence[Result], console: Console) -> None:
+    """Print the tables; figures that are red are so."""
+    for data in _data_sets(results):
+        of_data = [r for r in results if r.data == data]
+        for part, figures in PARTS.items():
+            table = Table(title=f"{data}: {part}", title_justify="left")
+            table.add_column("system")
+            for figure in figures:
+                table.add_column(FIGURES[figure][0], justify="right")
+            for result in of_data:
+                cells = [f"[red]{result.cell(f)}[/red]" if result.is_red(f) else result.cell(f) for f in figures]
+                table.add_row(result.title, *cells)
+            console.print(table)
+        for result in of_data:
+            for note in result.notes:
+                console.print(f"{SYSTEMS.get(result.system, result.system)}: {escape(note)}", style="dim", highlight=False)
+
+
+def markdown(results: Sequence[Result], caption: str) -> str:
+    """The same as a page; figures that are red are bold."""
+    lines = ["# Benchmark", "", caption]
+    for data in _data_sets(results):
+        of_data = [r for r in results if r.data == data]
+        lines += ["", f"## {data}"]
+        for part, figures in PARTS.items():
+            lines += ["", f"### {part}", ""]
+            lines += ["| system | " + " | ".join(FIGURES[f][0] for f in figures) + " |", "|---|" + "---:|" * len(figures)]
+            for result in of_data:
+                cells = [f"**{result.cell(f)}**" if result.is_red(f) else result.cell(f) for f in figures]
+                lines.append(f"| {result.title} | " + " | ".join(cells) + " |")
+        notes = [f"- {SYSTEMS.get(r.system, r.system)}: {note}" for r in of_data for note in r.notes]
+        lines += ["", *notes] if notes else []
+    return "\n".join(lines) + "\n"
+
+
+def _data_sets(results: Sequence[Result]) -> list[str]:
+    return list(dict.fromkeys(result.data for result in results))

@@ -1,0 +1,1 @@
+"""The systems that are compared; each module runs in an environment of its own."""
