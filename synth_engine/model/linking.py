@@ -108,6 +108,10 @@ class Linking:
         if not open_.any():
             raise _no_parent(name, key, int(degrees.sum()))
         wanted, rng = np.array([degrees.sum()]), generator(self.seed, "open", name, i)
+        closed, free = np.flatnonzero(~open_ & (degrees > 0)), rng.permutation(np.flatnonzero(open_ & (degrees == 0)))
+        closed, free = closed[: len(free)], free[: len(closed)]
+        degrees = degrees.copy()  # childless parents take over whole, so that as many have children as before
+        degrees[free], degrees[closed] = degrees[closed], 0
         fitted = fit_to_groups(degrees, np.where(open_, 0, -1), wanted, key.degrees.unique, rng)
         lacking = int(degrees.sum() - fitted.sum())
         if lacking and required(self.model.schema.tables[name], key.key):
