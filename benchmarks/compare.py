@@ -36,7 +36,7 @@ from synth_engine.errors import ConfigurationError, SynthError
 
 HOME = Path(".benchmark")
 PEERS = tuple(name for name in SYSTEMS if name != CEILING)
-START_SECONDS, CAPS_ALLOWED = 1200, 2
+START_SECONDS, CAPS_ALLOWED = 600, 2
 """A run may take so many times the capped training of all tables, and so much more, before it is ended."""
 
 
