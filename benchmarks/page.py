@@ -80,18 +80,18 @@ class Result:
 
 
 def show(results: Sequence[Result], console: Console) -> None:
-    """Print the tables; figures that are red are so."""
+    """Print a table for each data set, a figure a line; figures that are red are so."""
     for data in _data_sets(results):
         of_data = [r for r in results if r.data == data]
-        for part, figures in PARTS.items():
-            table = Table(title=f"{data}: {part}", title_justify="left")
-            table.add_column("system")
+        table = Table(title=data, title_justify="left")
+        table.add_column("")
+        for result in of_data:
+            table.add_column(result.title, justify="right")
+        for figures in PARTS.values():
             for figure in figures:
-                table.add_column(FIGURES[figure][0], justify="right")
-            for result in of_data:
-                cells = [f"[red]{result.cell(f)}[/red]" if result.is_red(f) else result.cell(f) for f in figures]
-                table.add_row(result.title, *cells)
-            console.print(table)
+                cells = [f"[red]{r.cell(figure)}[/red]" if r.is_red(figure) else r.cell(figure) for r in of_data]
+                table.add_row(FIGURES[figure][0], *cells, end_section=figure == figures[-1])
+        console.print(table)
         for result in of_data:
             for note in result.notes:
                 console.print(f"{SYSTEMS.get(result.system, result.system)}: {escape(note)}", style="dim", highlight=False)
