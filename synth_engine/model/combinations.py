@@ -40,18 +40,21 @@ class Combinations:
             _refuse(made, plan, plan.live, unique, self._repeated(made, plan, unique))
 
     def part_late_duplicates(self, made: GeneratedTable, i: int) -> None:
-        """The same where key i, of one column, closes a cycle and completes a unique combination of key columns."""
+        """The same where key i closes a cycle and completes a unique combination of key columns. A key of several columns is not
+        swapped: its repeated combinations are refused."""
         schema, plan = self.values.schema.tables[made.name], self.values.plan(made.name)
-        key = plan.keys[i]
-        done = {c for j in plan.order[: plan.order.index(i)] for c in plan.keys[j].columns}
+        key, earlier = plan.keys[i], plan.order[: plan.order.index(i)]
+        done = {c for j in earlier for c in plan.keys[j].columns}
         for unique in (schema.primary_key, *schema.unique):
-            rest = sorted(set(unique) - set(key.columns))
-            if len(key.columns) > 1 or not rest or not set(rest) < set(unique) or not set(rest) <= done:
+            own, rest = sorted(set(unique) & set(key.columns)), sorted(set(unique) - set(key.columns))
+            if not rest or not set(rest) <= done or set(own) <= plan.settled[i]:
                 continue
             (others,) = joint_codes([[self.values.settled(made, plan, i, c)] for c in rest])
-            rng, parents = generator(self.values.seed, "late", made.name, *unique), self.values.tables[key.parent].rows
-            made.parents[i] = without_late_duplicates(made.parents[i], others, parents, key.parent == made.name, rng)
-            pairs = np.stack([others, made.parents[i]])[:, (others >= 0) & (made.parents[i] >= 0)]
+            if len(key.columns) == 1:
+                rng, parents = generator(self.values.seed, "late", made.name, *unique), self.values.tables[key.parent].rows
+                made.parents[i] = without_late_duplicates(made.parents[i], others, parents, key.parent == made.name, rng)
+            (mine,) = joint_codes([[self.values.of_row(made, plan, c, [i])] for c in own])
+            pairs = np.stack([others, mine])[:, (others >= 0) & (mine >= 0)]
             repeated = pairs.shape[1] - np.unique(pairs, axis=1).shape[1]
             _refuse(made, plan, [j for j in plan.order if j == i or j in plan.live], unique, repeated)
 
