@@ -19,6 +19,9 @@ from synth_engine.progress import per_second
 BATCH_ROWS = 1024
 PATIENCE = 3
 """Evaluations without progress after which the learning rate falls."""
+AVERAGING = 0.99
+"""Weight of the past in the averaged weights, which are what is evaluated and kept (Polyak and Juditsky, "Acceleration of
+stochastic approximation by averaging", 1992)."""
 FALLS = 3
 """Falls of the learning rate after which training ends."""
 
@@ -183,6 +186,7 @@ class _Trainer:
         self.network, self.feeder, self.schedule = network, feeder, schedule
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=1e-3, fused=True)
         self.mask = order_mask(network.shape.columns).to(feeder.device)
+        self.averaged = copy.deepcopy(network)
         self.steps = 0
         self.planned = schedule.steps
         self.factor = 1.0
@@ -196,7 +200,7 @@ class _Trainer:
     ) -> TrainingResult:
         evaluation = held_out(None) or training(None)
         self.planned = max(1, min(self.schedule.steps, self.schedule.epochs * len(training(None))))
-        best, best_loss, stale, falls = copy.deepcopy(self.network.state_dict()), float("inf"), 0, 0
+        best, best_loss, stale, falls = copy.deepcopy(self.averaged.state_dict()), float("inf"), 0, 0
         began, rows, loss, epoch, cut_short = time.monotonic(), 0, float("nan"), 0, False
         while epoch < self.schedule.epochs and self.steps < self.schedule.steps and falls < FALLS and not cut_short:
             epoch += 1
@@ -204,7 +208,7 @@ class _Trainer:
             rows += seen
             checked = self._evaluate(evaluation)
             if best_loss == float("inf") or checked < best_loss - 1e-4 * abs(best_loss):
-                best, best_loss, stale = copy.deepcopy(self.network.state_dict()), checked, 0
+                best, best_loss, stale = copy.deepcopy(self.averaged.state_dict()), checked, 0
             else:
                 stale += 1
             if stale >= (PATIENCE if falls == 0 else 2):
@@ -228,6 +232,7 @@ class _Trainer:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
             self._set_rate()
             self.optimiser.step()
+            self._average()
             self.steps += 1
             total += loss.item() * rows
             seen += rows
@@ -245,16 +250,24 @@ class _Trainer:
             yield order_mask(columns, rng.permutation(max(columns) + 1)).to(self.feeder.device)
 
     @torch.no_grad()
+    def _average(self) -> None:
+        """Move the averaged weights towards the present ones: a running mean at first, then one of the last steps."""
+        share = max(1 - AVERAGING, 1 / (1 + self.steps))
+        for averaged, present in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+            averaged.lerp_(present, share)
+
+    @torch.no_grad()
     def _evaluate(self, batches: list[_Batch]) -> float:
-        self.network.eval()
+        self.averaged.eval()
         total, seen = 0.0, 0
         for batch in batches:
-            loss, rows = self.feeder.loss(self.network, batch, self.mask)
+            loss, rows = self.feeder.loss(self.averaged, batch, self.mask)
             total, seen = total + loss.item() * rows, seen + rows
         return total / max(seen, 1)
 
     def _lower_rate(self, best: dict[str, torch.Tensor]) -> None:
         self.network.load_state_dict(best)
+        self.averaged.load_state_dict(best)
         self.factor *= 0.35
 
     def _set_rate(self) -> None:
