@@ -19,7 +19,7 @@ from synth_engine.progress import per_second
 BATCH_ROWS = 1024
 PATIENCE = 3
 """Evaluations without progress after which the learning rate falls."""
-AVERAGING = 0.99
+AVERAGING = 0.97
 """Weight of the past in the averaged weights, which are what is evaluated and kept (Polyak and Juditsky, "Acceleration of
 stochastic approximation by averaging", 1992)."""
 FALLS = 3
