@@ -27,7 +27,7 @@ import synth_engine
 from benchmarks.data import DataSet, nycflights13, read_folder
 from benchmarks.environments import interpreter, pins
 from benchmarks.integrity import read_tables
-from benchmarks.page import CEILING, SYSTEMS, Result, markdown, show
+from benchmarks.page import CEILING, SYSTEMS, Result, markdown, show, title
 from benchmarks.plots import write_plots
 from benchmarks.runner import FAILED, FINISHED, Outcome, run
 from benchmarks.scores import score_ceiling, score_synthetic
@@ -35,6 +35,7 @@ from benchmarks.split import Halves, halves
 from synth_engine.errors import ConfigurationError, SynthError
 
 HOME = Path(".benchmark")
+ENGINE = Path(synth_engine.__file__).parent
 PEERS = tuple(name for name in SYSTEMS if name != CEILING)
 START_SECONDS, CAPS_ALLOWED = 600, 2
 """A run may take so many times the capped training of all tables, and so much more, before it is ended."""
@@ -55,8 +56,8 @@ class Trial:
         return any(len(table) for table in self.real.held_out.values())
 
     def run(self, peer: str, environments: Path) -> tuple[Outcome, dict[str, Any] | None]:
-        """How a peer did and its scores, None if it made nothing."""
-        target = self.folder / peer
+        """How a peer did and its scores, None if it made nothing. A peer of several variants (see `variants`) is named PEER:VARIANT."""
+        target = self.folder / peer.replace(":", "-")
         outcome = self._outcome(peer, target, environments)
         if outcome.status != FINISHED:
             return outcome, None
@@ -67,28 +68,31 @@ class Trial:
         return _once(self.folder / "ceiling.json", asked, lambda: score_ceiling(self.data.schema, self.real, self.seed).to_dict())
 
     def _outcome(self, peer: str, target: Path, environments: Path) -> Outcome:
-        versions = pins(peer)
+        name, _, variant = peer.partition(":")
+        versions = pins(name)
         asked = {
             "data": self.data.digest(),
             "cap": self.cap_seconds,
-            "versions": hashlib.sha256(versions.read_bytes()).hexdigest() if versions else None,
+            "told": hashlib.sha256((Path(__file__).parent / "peers" / f"{name}.py").read_bytes()).hexdigest(),
+            "versions": hashlib.sha256(versions.read_bytes()).hexdigest() if versions else learning(),
         }
 
         def attempt() -> dict[str, Any]:
             (target / "scores.json").unlink(missing_ok=True)
             try:
-                python = interpreter(peer, environments)
+                python = interpreter(name, environments)
             except SynthError as error:
                 return Outcome(FAILED, str(error)).to_dict()
             limit = START_SECONDS + CAPS_ALLOWED * self.cap_seconds * len(self.data.tables)
             command: list[str | Path] = [
                 python,
                 "-m",
-                f"benchmarks.peers.{peer}",
+                f"benchmarks.peers.{name}",
                 self._source(),
                 target.resolve(),
                 str(self.seed),
                 str(self.cap_seconds),
+                *([variant] if variant else []),
             ]
             return run(command, target, limit).to_dict()
 
@@ -110,10 +114,17 @@ class Trial:
 
 def scoring() -> str:
     """sha256 of the code that scores: when it changes, what was made is scored anew."""
-    engine = Path(synth_engine.__file__).parent
-    rooms = [Path(__file__).parent.glob("*.py"), (engine / "quality").glob("*.py"), (engine / "privacy").glob("*.py")]
+    return _digest(Path(__file__).parent, ENGINE / "quality", ENGINE / "privacy")
+
+
+def learning() -> str:
+    """sha256 of the engine's code that learns and draws: when it changes, this product is run anew."""
+    return _digest(ENGINE / "encode", ENGINE / "model")
+
+
+def _digest(*rooms: Path) -> str:
     found = hashlib.sha256()
-    for path in sorted(path for room in rooms for path in room):
+    for path in sorted(path for room in rooms for path in room.glob("*.py")):
         found.update(path.read_bytes())
     return found.hexdigest()
 
@@ -141,7 +152,7 @@ def compare(data: Sequence[DataSet], peers: Sequence[str], seeds: Sequence[int],
         for peer in peers:
             runs = []
             for trial in trials:
-                console.print(f"{data_set.name}, seed {trial.seed}: {SYSTEMS.get(peer, peer)}")
+                console.print(f"{data_set.name}, seed {trial.seed}: {title(peer)}")
                 runs.append(trial.run(peer, HOME.resolve() / "environments"))
             results.append(_result(data_set.name, peer, runs))
         if all(trial.has_ceiling for trial in trials):
@@ -175,15 +186,25 @@ def _result(data: str, system: str, runs: Sequence[tuple[Outcome, dict[str, Any]
     return Result(data, system, len(runs), figures, red, list(notes))
 
 
+def read_data(folders: Sequence[Path]) -> list[DataSet]:
+    """The data sets of these folders, or the flights where there are none. Raises `ConfigurationError`."""
+    data = [read_folder(folder) for folder in folders] or [nycflights13()]
+    if len({found.name for found in data}) < len(data):
+        raise ConfigurationError(["--data: two folders have the same name. Next step: rename one"])
+    return data
+
+
+def end_with_peers() -> None:
+    """Peers run in sessions of their own: an end that is not told to Python would leave the one at work behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def main() -> int:
     console = Console()
     arguments = _arguments()
-    # peers run in sessions of their own: a plain end would leave the one at work behind
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_with_peers()
     try:
-        data = [read_folder(folder) for folder in arguments.data] or [nycflights13()]
-        if len({found.name for found in data}) < len(data):
-            raise ConfigurationError(["--data: two folders have the same name. Next step: rename one"])
+        data = read_data(arguments.data)
         results = compare(data, arguments.peers, arguments.seeds, arguments.cap, arguments.out, console)
     except SynthError as error:
         console.print(str(error), markup=False)

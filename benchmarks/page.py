@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmarks.variants import VARIANTS
+
 SYSTEMS = {"ours": "this product", "mostly": "MOSTLY AI SDK", "sdv": "SDV HMA", "ceiling": "real, held out"}
 CEILING = "ceiling"
 
@@ -62,7 +64,7 @@ class Result:
 
     @property
     def title(self) -> str:
-        name = SYSTEMS.get(self.system, self.system)
+        name = title(self.system)
         return name if self.finished == self.seeds else f"{name} ({self.finished} of {self.seeds} seeds)"
 
     def is_red(self, figure: str) -> bool:
@@ -77,6 +79,12 @@ class Result:
             return "–"
         mean = f"{fmean(values):,.{decimals}f}"
         return f"{mean} ±{stdev(values):,.{decimals}f}" if len(values) > 1 else mean
+
+
+def title(system: str) -> str:
+    """A system as readers know it; a variant by what it differs in."""
+    variant = system.partition(":")[2]
+    return VARIANTS[variant].says if variant else SYSTEMS.get(system, system)
 
 
 def show(results: Sequence[Result], console: Console) -> None:
@@ -94,7 +102,16 @@ def show(results: Sequence[Result], console: Console) -> None:
         console.print(table)
         for result in of_data:
             for note in result.notes:
-                console.print(f"{SYSTEMS.get(result.system, result.system)}: {escape(note)}", style="dim", highlight=False)
+                console.print(f"{title(result.system)}: {escape(note)}", style="dim", highlight=False)
+
+
+def show_briefly(results: Sequence[Result], figures: Sequence[str], console: Console) -> None:
+    """Print a table for each data set, a system a line: of many systems these figures only."""
+    for data in _data_sets(results):
+        table = Table("", *(FIGURES[figure][0] for figure in figures), title=data, title_justify="left")
+        for result in (r for r in results if r.data == data):
+            table.add_row(result.title, *(result.cell(figure) for figure in figures))
+        console.print(table)
 
 
 def markdown(results: Sequence[Result], caption: str) -> str:
@@ -109,7 +126,7 @@ def markdown(results: Sequence[Result], caption: str) -> str:
             for result in of_data:
                 cells = [f"**{result.cell(f)}**" if result.is_red(f) else result.cell(f) for f in figures]
                 lines.append(f"| {result.title} | " + " | ".join(cells) + " |")
-        notes = [f"- {SYSTEMS.get(r.system, r.system)}: {note}" for r in of_data for note in r.notes]
+        notes = [f"- {title(r.system)}: {note}" for r in of_data for note in r.notes]
         lines += ["", *notes] if notes else []
     return "\n".join(lines) + "\n"
 

@@ -1,6 +1,6 @@
 """What each peer is asked for and hands back: the same for all, whatever environment they run in.
 
-    python -m benchmarks.peers.NAME SOURCE TARGET SEED CAP
+    python -m benchmarks.peers.NAME SOURCE TARGET SEED CAP [VARIANT]
 
 SOURCE holds `schema.json` (`Schema.to_dict`) and one `<table>.parquet` a table. A peer learns them, for at most CAP seconds
 a table, and leaves `tables/<table>.parquet` and, last, `handed_over.json` under TARGET. One that cannot do so ends with a traceback.
@@ -35,13 +35,14 @@ class Task:
     target: Path
     seed: int
     cap_seconds: float
+    variant: str | None = None
     phases: dict[str, tuple[float, float]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
     @classmethod
     def from_arguments(cls) -> Task:
-        source, target, seed, cap = sys.argv[1:]
-        return cls(Path(source), Path(target), int(seed), float(cap))
+        source, target, seed, cap, *variant = sys.argv[1:]
+        return cls(Path(source), Path(target), int(seed), float(cap), variant[0] if variant else None)
 
     @property
     def raw_schema(self) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""MOSTLY AI SDK in local mode: one generator with all tables, the first foreign key of a table as its context."""
+"""MOSTLY AI SDK in local mode: one generator with all tables. A table's context is the parent with the fewest children a row, of
+those most of whose rows have any: one with few that have many gives it sequences too long to learn, or none."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -24,7 +26,7 @@ ENCODINGS = {
 def main() -> None:
     task = Task.from_arguments()
     frames = task.frames()
-    tables = [_table(facts, frames[name], task) for name, facts in task.tables.items()]
+    tables = [_table(facts, frames, task) for facts in task.tables.values()]
     local = task.target / "local"
     mostly = MostlyAI(local=True, quiet=True, local_dir=str(local))
     with task.phase("training"):
@@ -35,8 +37,9 @@ def main() -> None:
     task.finish(found)
 
 
-def _table(facts: TableFacts, frame: pd.DataFrame, task: Task) -> dict[str, Any]:
-    primary, keys = own_key(facts, task.remarks), _keys(facts, task.remarks)
+def _table(facts: TableFacts, frames: Mapping[str, pd.DataFrame], task: Task) -> dict[str, Any]:
+    frame = frames[facts["name"]]
+    primary, keys = own_key(facts, task.remarks), _keys(facts, frames, task.remarks)
     named = {primary, *(key["column"] for key in keys)}
     columns = []
     for column in facts["columns"]:
@@ -52,13 +55,16 @@ def _table(facts: TableFacts, frame: pd.DataFrame, task: Task) -> dict[str, Any]
     }
 
 
-def _keys(facts: TableFacts, remarks: list[str]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for column, parent, _ in single_keys(facts, remarks):
-        # a table cannot be its own context
-        context = parent != facts["name"] and not any(key["is_context"] for key in found)
-        found.append({"column": column, "referenced_table": parent, "is_context": context})
-    return found
+def _keys(facts: TableFacts, frames: Mapping[str, pd.DataFrame], remarks: list[str]) -> list[dict[str, Any]]:
+    children = frames[facts["name"]]
+    keys = single_keys(facts, remarks)
+    typical = []
+    for column, parent, _ in keys:
+        used = children[column].dropna().nunique()
+        if parent != facts["name"] and 2 * used >= len(frames[parent]):  # a table cannot be its own context
+            typical.append((len(children) / max(used, 1), column))
+    context = min(typical)[1] if typical else None
+    return [{"column": column, "referenced_table": parent, "is_context": column == context} for column, parent, _ in keys]
 
 
 def _encoding(kind: str, values: pd.Series[Any]) -> str:

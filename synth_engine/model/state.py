@@ -83,6 +83,11 @@ class TableModel:
         return [i for i, k in enumerate(self.keys) if not k.deferred]
 
     @property
+    def context_keys(self) -> list[int]:
+        """Numbers of the keys whose parents a row is told of: of all, not of its owner alone."""
+        return self.live_keys
+
+    @property
     def writers(self) -> dict[str, Encoder | KeyGenerator]:
         """By column, what writes its values from a format or statistics of its own."""
         encoders = {c.column.name: c.encoder for c in self.encoder.columns if isinstance(c.encoder, Encoder)}
@@ -149,7 +154,7 @@ class Model:
 
     def context_sizes(self, table: str) -> list[int]:
         """Vocabulary sizes of a row's context: parents' tokens (0 is a missing parent), then what they know of theirs."""
-        parents = [self.tables[table].keys[i].key.parent for i in self.tables[table].live_keys]
+        parents = [self.tables[table].keys[i].key.parent for i in self.tables[table].context_keys]
         own = [size + 1 for parent in parents for size in self.slot_sizes(parent)]
         further = [size for parent in parents for size in self.context_sizes(parent)]
         return (own + further)[:MOST_CONTEXT]
@@ -161,7 +166,7 @@ class Model:
 
     def context_positions(self, table: str) -> list[Floats | None]:
         """The same for the context's tokens, which have one more in front: a missing parent."""
-        parents = [self.tables[table].keys[i].key.parent for i in self.tables[table].live_keys]
+        parents = [self.tables[table].keys[i].key.parent for i in self.tables[table].context_keys]
         own = [None if p is None else np.r_[np.nan, p] for parent in parents for p in self.slot_positions(parent)]
         return (own + [p for parent in parents for p in self.context_positions(parent)])[:MOST_CONTEXT]
 
@@ -228,6 +233,7 @@ def context_of(
     rows: int,
 ) -> Context:
     """Context of every row. `parents` maps each live key's number to row numbers."""
-    names = [model.tables[table].keys[i].key.parent for i in model.tables[table].live_keys]
-    links = tuple(parents[i] for i in model.tables[table].live_keys)
+    told = model.tables[table].context_keys
+    names = [model.tables[table].keys[i].key.parent for i in told]
+    links = tuple(parents[i] for i in told)
     return Context(rows, links, tuple(tokens[name] for name in names), tuple(contexts[name] for name in names))

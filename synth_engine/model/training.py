@@ -22,6 +22,7 @@ PATIENCE = 3
 AVERAGING = 0.97
 """Weight of the past in the averaged weights, which are what is evaluated and kept (Polyak and Juditsky, "Acceleration of
 stochastic approximation by averaging", 1992)."""
+WEIGHT_DECAY = 1e-3
 FALLS = 3
 """Falls of the learning rate after which training ends."""
 
@@ -184,7 +185,7 @@ class _Feeder:
 class _Trainer:
     def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule) -> None:
         self.network, self.feeder, self.schedule = network, feeder, schedule
-        self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=1e-3, fused=True)
+        self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
         self.mask = order_mask(network.shape.columns).to(feeder.device)
         self.averaged = copy.deepcopy(network)
         self.steps = 0
@@ -225,7 +226,8 @@ class _Trainer:
         """Train once through the batches: (mean loss, rows seen, whether the clock ran out)."""
         self.network.train()
         total, seen = 0.0, 0
-        for batch, mask in zip(batches, self._masks(rng), strict=False):
+        for batch, rank in zip(batches, column_orders(max(self.network.shape.columns) + 1, rng), strict=False):
+            mask = self.mask if rank is None else order_mask(self.network.shape.columns, rank).to(self.feeder.device)
             loss, rows = self.feeder.loss(self.network, batch, mask)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -241,13 +243,6 @@ class _Trainer:
             if self.steps >= self.schedule.steps:
                 break
         return total / max(seen, 1), seen, False
-
-    def _masks(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
-        """Every other batch in the table's own order, which generation uses; the others in a random one."""
-        columns = self.network.shape.columns
-        while True:
-            yield self.mask
-            yield order_mask(columns, rng.permutation(max(columns) + 1)).to(self.feeder.device)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -276,6 +271,14 @@ class _Trainer:
         warm = min(1.0, (self.steps + 1) / 30)
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.learning_rate * self.factor * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * done)))
+
+
+def column_orders(columns: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64] | None]:
+    """For each batch the rank of every column in the drawing order: the table's own (None), which generation uses, and random ones
+    in turn."""
+    while True:
+        yield None
+        yield rng.permutation(columns)
 
 
 def _cut(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -1,0 +1,84 @@
+"""This product less one of its parts, or with another choice in one place: what an ablation compares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_engine.model import learning, training
+from synth_engine.model.partners import Partners
+from synth_engine.model.preparation import PreparedTable
+from synth_engine.model.state import TableModel
+from synth_engine.model.summaries import Summary
+
+Changes = Mapping[tuple[Any, str], Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """`changes` maps a part, by its home and its name, to what takes its place."""
+
+    says: str
+    changes: Changes
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for (home, name), other in self.changes.items():
+                stack.enter_context(patch.object(home, name, other))
+            yield
+
+
+def _no_summary(child: PreparedTable, key: int, parent_rows: int, seed: int, fewest: int) -> Summary:
+    parent = child.parents[key]
+    counts = np.bincount(parent[parent >= 0], minlength=parent_rows)
+    return Summary(np.zeros((parent_rows, 2), dtype=np.int32), (1, 1), np.zeros((parent_rows, 1)), counts)
+
+
+def _first_parent(table: TableModel) -> list[int]:
+    return [table.owner] if table.owner is not None else table.live_keys[:1]
+
+
+def _own_order(columns: int, rng: np.random.Generator) -> Iterator[None]:
+    while True:
+        yield None
+
+
+def _random_order(columns: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    while True:
+        yield rng.permutation(columns)
+
+
+def _sizes(**changed: Any) -> Changes:
+    return {(learning, "SIZES"): {name: replace(size, **changed) for name, size in learning.SIZES.items()}}
+
+
+def _never(*_: Any) -> bool:
+    return False
+
+
+def _none(*_: Any) -> None:
+    return None
+
+
+VARIANTS: dict[str, Variant] = {
+    "no-summaries": Variant("no child summaries", {(learning, "summarise"): _no_summary}),
+    "one-parent": Variant("one parent in the context, not all", {(TableModel, "context_keys"): property(_first_parent)}),
+    "no-siblings": Variant("rows not told of their earlier siblings", {(learning, "_has_siblings"): _never}),
+    "no-partners": Variant("links without codes of co-parents", {(Partners, "fit"): _none}),
+    "own-order": Variant("trained in the table's column order alone", {(training, "column_orders"): _own_order}),
+    "random-order": Variant("trained in random column orders alone", {(training, "column_orders"): _random_order}),
+    "half-width": Variant("hidden layers half as wide", _sizes(hidden=32, recurrent=64)),
+    "double-width": Variant("hidden layers twice as wide", _sizes(hidden=128, recurrent=256)),
+    "coarse": Variant("half the bins a column", _sizes(bins=32)),
+    "fine": Variant("twice the bins a column", _sizes(bins=128)),
+    "half-steps": Variant("half the optimiser's steps", _sizes(steps=750)),
+    "no-averaging": Variant("weights as they are, not averaged", {(training, "AVERAGING"): 0.0}),
+}
+"""Size `medium` is what the comparison runs; the widths, bins and steps are relative to it."""
