@@ -163,8 +163,7 @@ def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> 
 
     workspace.verify(workspace.require("extract"))
     schema = _twin_schema(config, workspace)
-    tables = {name: read_table(workspace, workspace.snapshot(name), table) for name, table in schema.tables.items()}
-    model = learn(schema, tables, config, listener)
+    model = learn(schema, {n: read_table(workspace, workspace.snapshot(n), t) for n, t in schema.tables.items()}, config, listener)
     workspace.clear(workspace.model)
     write_model(model, workspace)
     facts = {"tables": model.facts(), "protected": model.protections(), "reproducible": not model.cut_short}

@@ -33,15 +33,24 @@ class Context:
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         """The context tokens of these rows, shape (rows, width)."""
-        links = [link[rows] for link in self.links]
-        own = [_gathered(tokens, at, 1) for tokens, at in zip(self.tokens, links, strict=True)]
-        further = [_known_above(above, at) for above, at in zip(self.above, links, strict=False) if above.width]
-        blocks = own + further
-        return np.concatenate(blocks, axis=1)[:, :MOST_CONTEXT] if blocks else np.zeros((len(rows), 0), np.int32)
+        return self._first(rows, MOST_CONTEXT)
 
-    def whole(self) -> NDArray[np.int32]:
-        """The context tokens of all rows."""
-        return self[np.arange(self.rows)]
+    def nearest(self, most: int) -> NDArray[np.int32]:
+        """The first `most` context tokens of all rows: those of parents come before those of their parents."""
+        return self._first(np.arange(self.rows), most)
+
+    def _first(self, rows: NDArray[np.int64], most: int) -> NDArray[np.int32]:
+        found = np.zeros((len(rows), min(self.width, most)), np.int32)
+        filled = 0
+        for tokens, link in zip(self.tokens, self.links, strict=True):
+            part = tokens[:, : found.shape[1] - filled]
+            found[:, filled : filled + part.shape[1]] = _gathered(part, link[rows], 1)
+            filled += part.shape[1]
+        for above, link in zip(self.above, self.links, strict=False):
+            part = _known_above(above, link[rows], found.shape[1] - filled)
+            found[:, filled : filled + part.shape[1]] = part
+            filled += part.shape[1]
+        return found
 
     def of(self, rows: NDArray[np.int64]) -> Context:
         """The context of these rows, as links."""
@@ -56,9 +65,9 @@ def _gathered(tokens: NDArray[np.int32], at: NDArray[np.int64], shift: int) -> N
     return found
 
 
-def _known_above(above: Context, at: NDArray[np.int64]) -> NDArray[np.int32]:
-    if not above.rows:
-        return np.zeros((len(at), above.width), np.int32)
-    found = above[np.maximum(at, 0)]
+def _known_above(above: Context, at: NDArray[np.int64], most: int) -> NDArray[np.int32]:
+    if not above.rows or not most:
+        return np.zeros((len(at), min(above.width, most)), np.int32)
+    found = above._first(np.maximum(at, 0), most)
     found[at < 0] = 0
     return found

@@ -51,6 +51,9 @@ SIZES = {
     "large": Size(24, 128, 256, 100, 6_000),
 }
 
+NEAREST_CONTEXT = 32
+"""Context tokens that tell of a parent when its children are linked."""
+
 ROWS_PER_CODE, MOST_COPIES = 150, 50
 """Training rows that each first summary code should have, and how often a row is repeated at most to that end."""
 
@@ -60,7 +63,9 @@ def learn(schema: Schema, tables: Mapping[str, pa.Table], config: Config, listen
 
     Same schema, tables, configuration and seed give the same model on CPU, unless a time budget cuts training short.
     """
-    return _Learner(schema, tables, config, listener).run()
+    learner = _Learner(schema, tables, config, listener)
+    del tables  # what nobody else holds is given back as soon as it is encoded
+    return learner.run()
 
 
 class _Learner:
@@ -74,10 +79,8 @@ class _Learner:
         self.device = _device(config.training.device)
         self.began = time.monotonic()
         self.seed = config.seed
-        listener(Progress("train", None, 0, len(schema.tables), "tables prepared"))
-        self.prepared = prepare(self.schema, tables, self.seed)
-        if config.structure == "original":
-            refuse_ambiguous_columns(self.prepared)
+        self.source = dict(tables)
+        self.prepared: dict[str, PreparedTable] = {}
         digests = {name: digest(data) for name, data in kept.items()}
         self.model = Model(schema, {}, self.seed, kept=digests, structure=config.structure)
         self.tokens: dict[str, NDArray[np.int32]] = {}
@@ -85,6 +88,10 @@ class _Learner:
         self.contexts: dict[str, Context] = {}
 
     def run(self) -> Model:
+        self.listener(Progress("train", None, 0, len(self.schema.tables), "tables prepared"))
+        self.prepared = prepare(self.schema, self.source, self.seed)
+        if self.config.structure == "original":
+            refuse_ambiguous_columns(self.prepared)
         for done, (name, one) in enumerate(self.prepared.items(), 1):
             self._encode(name, one)
             self.listener(Progress("train", name, done, len(self.prepared), "tables encoded"))
@@ -96,6 +103,8 @@ class _Learner:
             if name not in self.model.skeletons:
                 self._degrees(name, one)
                 self._partners(name, one)
+        for one in self.prepared.values():
+            one.forget_values()  # networks learn from tokens
         weights = {name: self.prepared[name].rows * max(self.tokens[name].shape[1], 1) for name in self.model.written}
         for name in self.model.written:
             self._networks(name, self.prepared[name], weights)
@@ -154,9 +163,10 @@ class _Learner:
             if name in self.model.kept or self.model.structure == "original":
                 at_least = np.zeros((self.prepared[name].rows, 0), np.int32)
                 self.model.skeletons[name] = Skeleton.of(self.prepared[name], np.concatenate([at_least, *hidden], axis=1))
-            self.tokens[name] = np.concatenate([*hidden, self.tokens[name]], axis=1)
-            known = np.ones((len(self.learned[name]), sum(h.shape[1] for h in hidden)), dtype=np.bool_)
-            self.learned[name] = np.concatenate([known, self.learned[name]], axis=1)
+            if hidden:
+                self.tokens[name] = np.concatenate([*hidden, self.tokens[name]], axis=1)
+                known = np.ones((len(self.learned[name]), sum(h.shape[1] for h in hidden)), dtype=np.bool_)
+                self.learned[name] = np.concatenate([known, self.learned[name]], axis=1)
 
     def _contextualise(self, name: str, one: PreparedTable) -> None:
         parents = {i: one.parents[i] for i in one.plan.live}
@@ -277,7 +287,7 @@ def degree_features(tokens: NDArray[np.int32], context: Context, before: list[ND
 
 def parent_features(tokens: NDArray[np.int32], context: Context) -> NDArray[np.int32]:
     """What is known of a parent when its children are linked: its row and the nearest of its ancestors' tokens."""
-    return np.concatenate([tokens, context.whole()[:, :32]], axis=1)
+    return np.concatenate([tokens, context.nearest(NEAREST_CONTEXT)], axis=1)
 
 
 def summary_slots(model: Model, name: str, key: int) -> tuple[int, int]:

@@ -119,7 +119,7 @@ def _rank(values: Floats, at: NDArray[np.int64], there: NDArray[np.bool_]) -> It
         yield from _standardised(np.where(there, rank[np.maximum(at, 0)], 0.5))
 
 
-def _indicators(codes: NDArray[np.int64], at: NDArray[np.int64], there: NDArray[np.bool_]) -> Iterator[Floats]:
+def _indicators(codes: NDArray[np.integer[Any]], at: NDArray[np.int64], there: NDArray[np.bool_]) -> Iterator[Floats]:
     """Whether the parent has each of the values that are most frequent among the rows."""
     of_row = np.where(there, codes[np.maximum(at, 0)], 0)
     for code in np.argsort(-np.bincount(of_row), kind="stable")[: 2 * GROUPS]:

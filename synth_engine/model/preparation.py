@@ -69,7 +69,7 @@ class PreparedTable:
     entity: NDArray[np.int64]
     held_out: NDArray[np.bool_]
     alike: NDArray[np.bool_]
-    coarse: dict[str, NDArray[np.int64]]
+    coarse: dict[str, NDArray[np.uint8]]
     moments: dict[str, Floats]
     loose: dict[str, pa.Array] = field(default_factory=dict)
     loop_share: dict[int, float] = field(default_factory=dict)
@@ -93,6 +93,11 @@ class PreparedTable:
         return [c for c in value_columns(self.plan, self.table) if c.name != counted] + [
             _presence(self.table.column(c)) for c in self.loose
         ]
+
+    def forget_values(self) -> None:
+        """Give back the memory of the columns: keys, sequences and marks of rows remain."""
+        for values in (self.data, self.coarse, self.moments):
+            values.clear()
 
     def reference_values(self, prepared: Mapping[str, PreparedTable]) -> dict[str, list[Floats]]:
         """For each column told as steps, the value of each of its references in every row (NaN where missing)."""
@@ -133,14 +138,17 @@ def previous_values(values: Floats, sequence: NDArray[np.int64] | None) -> Float
     return before
 
 
-def prepare(schema: Schema, tables: Mapping[str, pa.Table], seed: int) -> dict[str, PreparedTable]:
-    """Prepare all tables, parents first; the result is in that order."""
+def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int) -> dict[str, PreparedTable]:
+    """Prepare all tables, parents first; the result is in that order. Each is taken out of `tables`: it would need its memory twice."""
     prepared: dict[str, PreparedTable] = {}
     next_entity = 0
     for name in schema.parents_first():
         table = schema.tables[name]
-        data = {c.name: _one_chunk(tables[name].column(c.name)) for c in table.columns}
+        source = tables.pop(name)
+        data = {c.name: _one_chunk(source.column(c.name)) for c in table.columns}
+        del source
         one = _prepare_table(table, plan_keys(schema, table), data, prepared, next_entity, seed)
+        del data
         next_entity += one.rows
         prepared[name] = one
     for one in prepared.values():  # keys that close a cycle refer to tables that are prepared only now
@@ -185,7 +193,8 @@ def _prepare_table(
         entity[owned] = parent.entity[parents[owner][owned]]
     if owner is not None:
         taken = pa.array(order)
-        data = {name: column.take(taken) for name, column in data.items()}
+        for name in list(data):
+            data[name] = data[name].take(taken)
         parents = [p[order] for p in parents]
         entity = entity[order]
         coarse = {name: codes[order] for name, codes in coarse.items()}
@@ -298,7 +307,7 @@ def _choose_owner(
     candidates: Sequence[int],
     parents: Sequence[NDArray[np.int64]],
     natural: NDArray[np.int64],
-    coarse: Mapping[str, NDArray[np.int64]],
+    coarse: Mapping[str, NDArray[np.uint8]],
     moment: Floats | None,
 ) -> int | None:
     """The key along which neighbouring rows tell most about each other, or None where no key has such sequences.
@@ -354,7 +363,7 @@ def _is_time_series(parent: NDArray[np.int64], moment: Floats | None) -> bool:
 
 
 def _sibling_dependence(
-    order: NDArray[np.int64], sequence: NDArray[np.int64], parent: NDArray[np.int64], coarse: Mapping[str, NDArray[np.int64]]
+    order: NDArray[np.int64], sequence: NDArray[np.int64], parent: NDArray[np.int64], coarse: Mapping[str, NDArray[np.uint8]]
 ) -> float:
     """Total variation distance between neighbours' joint distribution and that of independent rows, less what chance
     alone would show, averaged over columns, times the share of rows that have a neighbour."""
@@ -365,7 +374,8 @@ def _sibling_dependence(
     gains = []
     for codes in coarse.values():
         size = int(codes.max()) + 1
-        first, second = codes[order][:-1][same], codes[order][1:][same]
+        ordered = codes[order].astype(np.int64)
+        first, second = ordered[:-1][same], ordered[1:][same]
         joint = np.bincount(first * size + second, minlength=size * size) / pairs
         share = (np.bincount(first, minlength=size) + np.bincount(second, minlength=size)) / (2 * pairs)
         apart = np.outer(share, share).reshape(-1)

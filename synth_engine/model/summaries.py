@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def _ordered(values: Floats, group: NDArray[np.int64], n: int) -> Floats:
     return _standardised(np.stack([mean, deviation, nulls], axis=1))
 
 
-def _shares(codes: NDArray[np.int64], group: NDArray[np.int64], n: int, counts: NDArray[np.int64]) -> Floats:
+def _shares(codes: NDArray[np.integer[Any]], group: NDArray[np.int64], n: int, counts: NDArray[np.int64]) -> Floats:
     """Shares of the most frequent codes among a parent's children."""
     frequent = np.argsort(-np.bincount(codes), kind="stable")[: 2 * GROUPS]
     shares = [np.bincount(group[codes == code], minlength=n) / np.maximum(counts, 1) for code in frequent]

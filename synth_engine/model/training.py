@@ -23,6 +23,8 @@ AVERAGING = 0.97
 """Weight of the past in the averaged weights, which are what is evaluated and kept (Polyak and Juditsky, "Acceleration of
 stochastic approximation by averaging", 1992)."""
 WEIGHT_DECAY = 1e-3
+MOST_EVALUATED = 32_768
+"""Held-out rows by which a training is judged: more would cost time and tell no more."""
 FALLS = 3
 """Falls of the learning rate after which training ends."""
 
@@ -113,8 +115,7 @@ class _Feeder:
             starts = np.flatnonzero(np.r_[True, self.sequence[1:] != self.sequence[:-1]])
             length = np.diff(np.r_[starts, len(self.sequence)])
             index = np.arange(len(self.sequence)) - np.repeat(starts, length)
-            self.position = torch.from_numpy(position_features(index, np.repeat(length, length))).to(device)
-            self.index = index
+            self.index, self.length = index.astype(np.int32), np.repeat(length, length).astype(np.int32)
 
     def batches(self, chosen: NDArray[np.bool_]) -> Callable[[np.random.Generator | None], list[_Batch]]:
         """A function that cuts the chosen rows into batches, shuffled if it is given a generator."""
@@ -162,7 +163,8 @@ class _Feeder:
             embedded = network.embedded(self.tokens[rows])
         else:
             rows, embedded, history = self._history(network, batch)
-            position = self.position[rows]
+            of = rows.cpu().numpy()
+            position = torch.from_numpy(position_features(self.index[of], self.length[of])).to(self.device)
         context = None if self.context is None else torch.from_numpy(self.context[rows.cpu().numpy()]).to(self.device)
         side = network.side_input(context, position, history)
         hidden = network.hidden(embedded, mask, side)
@@ -199,7 +201,7 @@ class _Trainer:
         rng: np.random.Generator,
         report: Report,
     ) -> TrainingResult:
-        evaluation = held_out(None) or training(None)
+        evaluation = _thinned(held_out(None) or training(None), MOST_EVALUATED)
         self.planned = max(1, min(self.schedule.steps, self.schedule.epochs * len(training(None))))
         best, best_loss, stale, falls = copy.deepcopy(self.averaged.state_dict()), float("inf"), 0, 0
         began, rows, loss, epoch, cut_short = time.monotonic(), 0, float("nan"), 0, False
@@ -279,6 +281,12 @@ def column_orders(columns: int, rng: np.random.Generator) -> Iterator[NDArray[np
     while True:
         yield None
         yield rng.permutation(columns)
+
+
+def _thinned(batches: list[_Batch], rows: int) -> list[_Batch]:
+    """About so many rows in batches at even distances: those of sequences come by their length."""
+    every = max(sum(int((batch.rows >= 0).sum()) for batch in batches) // rows, 1)
+    return batches[::every]
 
 
 def _cut(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -18,19 +18,19 @@ def sales() -> Context:
 
 
 def test_a_row_knows_its_parent_and_what_that_knows_and_a_missing_one_is_zero():
-    assert sales().whole().tolist() == [[6, 7, 0], [2, 3, 8], [0, 0, 0], [4, 5, 9]]
+    assert sales().nearest(MOST_CONTEXT).tolist() == [[6, 7, 0], [2, 3, 8], [0, 0, 0], [4, 5, 9]]
 
 
 def test_rows_can_be_asked_for_alone_and_chosen_as_links():
     chosen = np.array([3, 3, 0])
     assert sales()[chosen].tolist() == [[4, 5, 9], [4, 5, 9], [6, 7, 0]]
-    assert sales().of(chosen).whole().tolist() == sales()[chosen].tolist()
+    assert sales().of(chosen).nearest(MOST_CONTEXT).tolist() == sales()[chosen].tolist()
 
 
 def test_rows_without_parents_know_nothing():
-    assert Context(5).whole().shape == (5, 0)
+    assert Context(5).nearest(MOST_CONTEXT).shape == (5, 0)
     nobody = Context(2, (np.array([-1, -1]),), (np.zeros((0, 3), np.int32),), (Context(0),))
-    assert nobody.whole().tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert nobody.nearest(MOST_CONTEXT).tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_what_lies_furthest_is_left_out_first():
@@ -38,4 +38,4 @@ def test_what_lies_furthest_is_left_out_first():
         1, (np.array([0]),), (np.full((1, MOST_CONTEXT), 5, np.int32),), (Context(1, (np.array([0]),), (REGIONS,), (Context(2),)),)
     )
     assert wide.width == MOST_CONTEXT
-    assert wide.whole().tolist() == [[6] * MOST_CONTEXT]
+    assert wide.nearest(MOST_CONTEXT).tolist() == [[6] * MOST_CONTEXT]

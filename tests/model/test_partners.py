@@ -29,7 +29,7 @@ def regions(tables: dict[str, pa.Table]) -> np.ndarray:
 
 
 def fitted(tables: dict[str, pa.Table], features: np.ndarray, fewest: int = 5) -> Partners | None:
-    prepared = prepare(SCHEMA, tables, 0)
+    prepared = prepare(SCHEMA, dict(tables), 0)
     order = np.argsort(prepared["shops"].source_row)
     assert (order == np.arange(len(order))).all()  # shops are as they came
     return Partners.fit(prepared["orders"], SHOP, prepared, features, fewest, 0)

@@ -14,7 +14,7 @@ from tests.model import shop
 
 @pytest.fixture(scope="module")
 def prepared(real) -> dict[str, PreparedTable]:
-    return prepare(shop.SCHEMA, real, 0)
+    return prepare(shop.SCHEMA, dict(real), 0)
 
 
 def fleet(cars: int, per_car: int, told: float = 0.0, every: bool = False) -> PreparedTable:

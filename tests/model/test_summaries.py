@@ -14,7 +14,7 @@ from tests.model import shop
 
 @pytest.fixture(scope="module")
 def prepared(real):
-    return prepare(shop.SCHEMA, real, 0)
+    return prepare(shop.SCHEMA, dict(real), 0)
 
 
 @pytest.mark.parametrize("fewest", [2, 5, 20])
