@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import distributed as dist
 from torch import nn
 
-from synth_engine.errors import Terminal
+from synth_engine.errors import Terminal, Transient
 
 WAIT = timedelta(days=7)
 """How long a process waits for another before it gives up. It may be as long as a source takes to be read; that one of them
@@ -73,7 +74,7 @@ class Team:
         """Give all processes the leader's weights."""
         if self.size > 1:
             for tensor in network.state_dict().values():
-                dist.broadcast(tensor, 0)
+                _from_leader(tensor)
 
     def add_gradients(self, network: nn.Module) -> None:
         """Give all processes the sum of their gradients, in one exchange."""
@@ -81,7 +82,7 @@ class Team:
             return
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         flat = torch.cat([g.flatten() for g in gradients])
-        dist.all_reduce(flat)
+        _added_up(flat)
         for gradient, total in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(total.view_as(gradient))
 
@@ -90,7 +91,7 @@ class Team:
         if self.size == 1:
             return numbers
         totals = torch.tensor(numbers, dtype=torch.float64)
-        dist.all_reduce(totals)
+        _added_up(totals)
         return tuple(totals.tolist())
 
     def agreed(self, decision: bool) -> bool:
@@ -98,7 +99,7 @@ class Team:
         if self.size == 1:
             return decision
         told = torch.tensor([decision])
-        dist.broadcast(told, 0)
+        _from_leader(told)
         return bool(told.item())
 
     # -- what to train -----------------------------------------------------------------------------------------------------
@@ -135,5 +136,28 @@ ALONE = Team()
 def _broadcast(array: NDArray[Any]) -> NDArray[Any]:
     """The leader's array, in the memory of this one, which must be of the same type and shape."""
     if array.size:
-        dist.broadcast(torch.from_numpy(array.reshape(-1).view(np.uint8)), 0)
+        _from_leader(torch.from_numpy(array.reshape(-1).view(np.uint8)))
     return array
+
+
+def _from_leader(tensor: torch.Tensor) -> None:
+    with _company():
+        dist.broadcast(tensor, 0)
+
+
+def _added_up(tensor: torch.Tensor) -> None:
+    with _company():
+        dist.all_reduce(tensor)
+
+
+@contextmanager
+def _company() -> Iterator[None]:
+    """What gloo and NCCL say of a lost process, as advice."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise Transient(
+            "Processes that train together must all stay until the end",
+            value=str(error).partition("\n")[0],
+            advice="see what the one that ended first has said, and run the step again",
+        ) from error
