@@ -1,4 +1,4 @@
-"""`python -m synth_engine`: the same as the command `synth`."""
+"""The command line as a module: `python -m synth_engine …`, which is what `torchrun` can start."""
 
 from synth_engine.cli import entry
 

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -218,7 +219,7 @@ def report(config: str | None, workspace: str) -> None:
 def main() -> None:
     """Run the command line; errors become advice on stderr and an exit code."""
     try:
-        sys.exit(app.main(prog_name="synth", standalone_mode=False))
+        sys.exit(_command())
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
@@ -241,6 +242,16 @@ def entry() -> None:
         sys.stderr.flush()
         # DuckDB lists objects that are alive when the interpreter is torn down, pages of them, as leaks; skip the tearing down
         os._exit(end.code if isinstance(end.code, int) else 0)
+
+
+def _command() -> Any:
+    """Do the command and return its exit code. Of several processes that `torchrun` started the first does it, the others train along."""
+    command = partial(app.main, prog_name="synth", standalone_mode=False)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return command()
+    from synth_engine.model.following import together
+
+    return together(command)
 
 
 # -- what the commands share -------------------------------------------------------------------------------------------

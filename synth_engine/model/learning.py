@@ -18,6 +18,7 @@ from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.written import with_written_moments
 from synth_engine.model.context import Context
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
+from synth_engine.model.following import train_together
 from synth_engine.model.kept import as_delivered, digest
 from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
@@ -27,7 +28,7 @@ from synth_engine.model.preparation import PreparedTable, depths_of, encode_tabl
 from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
 from synth_engine.model.state import KeyModel, Model, TableModel, context_of
 from synth_engine.model.summaries import Summary, summarise, summarise_jointly
-from synth_engine.model.training import Examples, Schedule, train
+from synth_engine.model.training import Examples, Schedule
 from synth_engine.polymorphic import expanded, expanded_tables, types_alone
 from synth_engine.progress import Listener, Progress, ignore
 from synth_engine.randomness import stream
@@ -241,7 +242,7 @@ class _Learner:
 
         steps = self.size.steps if part == "rows" else self.size.steps // 2  # links are few tokens
         schedule = Schedule(self.config.training.max_epochs, steps, deadline, stream(self.seed, "train", name, part) % (1 << 31))
-        network, result = train(shape, examples, schedule, self.device, report)
+        network, result = train_together(shape, examples, schedule, self.device, report)
         self.model.tables[name].trainings[part] = result
         return network
 

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 POSITION_FEATURES = 6
-CONTEXT_DROPOUT = 0.1
-"""Share of the parents' tokens that training hides, row by row."""
 NEVER = 1e-9
 """Chance that a token which never occurs starts with."""
 WAVES = 6
@@ -156,8 +154,6 @@ class RowNetwork(nn.Module):
 
     def context_vector(self, context: Tensor) -> Tensor:
         """(rows, context tokens) -> (rows, 2 * hidden)."""
-        if self.training:  # synthetic parents combine what no real one did: do not lean on any single token
-            context = context * (torch.rand(context.shape, device=context.device) >= CONTEXT_DROPOUT)
         flat = self.context_embed(context + self.context_offset).flatten(1)
         return functional.relu(self.context_layer(flat))
 

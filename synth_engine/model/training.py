@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
 from synth_engine.model.context import Context
+from synth_engine.model.distributed import ALONE, Team
 from synth_engine.model.network import WINDOW, NetworkShape, RowNetwork, flushed_denormals, half_precision, order_mask, position_features
 from synth_engine.progress import per_second
 
 BATCH_ROWS = 1024
+"""Rows of a batch at most, for each process that takes part."""
+CONTEXT_DROPOUT = 0.1
+"""Share of the parents' tokens that training hides, row by row."""
 PATIENCE = 3
 """Evaluations without progress after which the learning rate falls."""
 AVERAGING = 0.97
@@ -46,13 +50,15 @@ class Examples:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Bounds of a training: epochs, optimiser steps, and the clock (None: no clock, hence reproducible)."""
+    """Bounds of a training: epochs, optimiser steps, and the clock (None: no clock, hence reproducible); and rows of a batch, for each
+    process that takes part."""
 
     epochs: int
     steps: int
     deadline: float | None
     seed: int
     learning_rate: float = 2e-3
+    batch_rows: int = BATCH_ROWS
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,25 @@ class _Batch:
     """Row numbers, or (sequences, longest) with -1 where a sequence has ended."""
     before: NDArray[np.int64] | None
     """Row before each sequence's window, -1 at a sequence's start."""
+    within: _Place | None = None
+    """Where it stands in a larger batch, if it is one process's share of it."""
+
+
+@dataclass
+class _Place:
+    """What a share is of a batch: its rows' places among the batch's `rows` rows, and its weight in their mean."""
+
+    places: NDArray[np.int64]
+    rows: int
+    weight: float
 
 
 def train(
-    shape: NetworkShape, examples: Examples, schedule: Schedule, device: torch.device, report: Report
+    shape: NetworkShape, examples: Examples, schedule: Schedule, device: torch.device, report: Report, team: Team = ALONE
 ) -> tuple[RowNetwork, TrainingResult]:
-    """Fit a network of `shape`; the weights with the lowest held-out loss are returned."""
+    """Fit a network of `shape`; the weights with the lowest held-out loss are returned. All processes of a team call it with the same
+    arguments, and get the same."""
+    device = team.device(device)
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)
     network = RowNetwork(shape, _dropout(len(examples.tokens))).to(device)
@@ -91,10 +110,12 @@ def train(
         network.cpu().start_in_order(examples.slot_positions, examples.context_positions)
         network.to(device)
     network.start_from_frequencies(examples.tokens, examples.learn)
-    feeder = _Feeder(shape, examples, device)
-    trainer = _Trainer(network, feeder, schedule)
+    team.start_alike(network)
+    feeder = _Feeder(shape, examples, device, team)
+    trainer = _Trainer(network, feeder, schedule, team)
+    size = schedule.batch_rows * team.size
     with flushed_denormals():
-        return network, trainer.run(feeder.batches(training), feeder.batches(held_out), rng, report)
+        return network, trainer.run(feeder.batches(training, size), feeder.batches(held_out, size), rng, report)
 
 
 def _dropout(rows: int) -> float:
@@ -105,8 +126,8 @@ def _dropout(rows: int) -> float:
 class _Feeder:
     """Turns rows into tensors: independent rows in random batches, sequences in windows grouped by length."""
 
-    def __init__(self, shape: NetworkShape, examples: Examples, device: torch.device) -> None:
-        self.shape, self.device = shape, device
+    def __init__(self, shape: NetworkShape, examples: Examples, device: torch.device, team: Team) -> None:
+        self.shape, self.device, self.team = shape, device, team
         self.tokens = torch.from_numpy(examples.tokens).to(device)
         self.learn = None if examples.learn is None else torch.from_numpy(examples.learn).to(device)
         self.context = examples.context if shape.context else None
@@ -117,10 +138,10 @@ class _Feeder:
             index = np.arange(len(self.sequence)) - np.repeat(starts, length)
             self.index, self.length = index.astype(np.int32), np.repeat(length, length).astype(np.int32)
 
-    def batches(self, chosen: NDArray[np.bool_]) -> Callable[[np.random.Generator | None], list[_Batch]]:
-        """A function that cuts the chosen rows into batches, shuffled if it is given a generator."""
+    def batches(self, chosen: NDArray[np.bool_], most: int) -> Callable[[np.random.Generator | None], list[_Batch]]:
+        """A function that cuts the chosen rows into batches of `most` rows or fewer, shuffled if it is given a generator."""
         rows = np.flatnonzero(chosen)
-        size = int(np.clip(len(rows) // 16, 16, BATCH_ROWS))
+        size = int(np.clip(len(rows) // 16, 16, most))
         if self.sequence is None:
             return lambda rng: [_Batch(part, None) for part in _cut(rows if rng is None else rng.permutation(rows), size)]
         windows = self._windows(rows)
@@ -151,10 +172,25 @@ class _Feeder:
             return [batches[i] for i in rng.permutation(len(batches))]
         return batches
 
+    def share(self, batch: _Batch) -> _Batch:
+        """What this process computes of a batch: of several its share. One that gets none computes the first row, or sequence, with no
+        weight, so that it draws the random numbers and exchanges the gradients that the others do."""
+        if self.team.size == 1:
+            return batch
+        share = self.team.share(len(batch.rows))
+        chosen = np.zeros(batch.rows.shape, dtype=np.bool_)
+        chosen[share if len(share) else slice(0, 1)] = True
+        places = np.flatnonzero(chosen[batch.rows >= 0])
+        whole = int(np.count_nonzero(batch.rows >= 0))
+        mine = np.flatnonzero(chosen if batch.before is None else chosen[:, 0])
+        place = _Place(places, whole, len(places) / whole if len(share) else 0.0)
+        return _Batch(batch.rows[mine], None if batch.before is None else batch.before[mine], place)
+
     def loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """Mean loss of a batch and its number of rows."""
+        """Mean loss of a batch and its number of rows, of which those without weight do not count."""
         with half_precision(self.device):
-            return self._loss(network, batch, mask)
+            loss, rows = self._loss(network, batch, mask)
+        return loss, rows if batch.within is None or batch.within.weight else 0
 
     def _loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor) -> tuple[torch.Tensor, int]:
         history = position = None
@@ -166,9 +202,17 @@ class _Feeder:
             of = rows.cpu().numpy()
             position = torch.from_numpy(position_features(self.index[of], self.length[of])).to(self.device)
         context = None if self.context is None else torch.from_numpy(self.context[rows.cpu().numpy()]).to(self.device)
+        if context is not None and network.training:  # synthetic parents combine what no real one did: do not lean on any single token
+            context = context * self._seen(context.shape, batch.within)
         side = network.side_input(context, position, history)
         hidden = network.hidden(embedded, mask, side)
         return network.loss(hidden, self.tokens[rows].long(), None if self.learn is None else self.learn[rows]), len(rows)
+
+    def _seen(self, shape: torch.Size, within: _Place | None) -> torch.Tensor:
+        """Which context tokens training shows, drawn row by row for the whole batch: shares of it agree in what is drawn next."""
+        rows = shape[0] if within is None else within.rows
+        seen = torch.rand((rows, *shape[1:]), device=self.device) >= CONTEXT_DROPOUT
+        return seen if within is None else seen[torch.from_numpy(within.places).to(self.device)]
 
     def _history(self, network: RowNetwork, batch: _Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Valid rows, their embeddings, and what each is told of its earlier siblings."""
@@ -185,8 +229,8 @@ class _Feeder:
 
 
 class _Trainer:
-    def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule) -> None:
-        self.network, self.feeder, self.schedule = network, feeder, schedule
+    def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team) -> None:
+        self.network, self.feeder, self.schedule, self.team = network, feeder, schedule, team
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
         self.mask = order_mask(network.shape.columns).to(feeder.device)
         self.averaged = copy.deepcopy(network)
@@ -227,12 +271,14 @@ class _Trainer:
     def _epoch(self, batches: list[_Batch], rng: np.random.Generator) -> tuple[float, int, bool]:
         """Train once through the batches: (mean loss, rows seen, whether the clock ran out)."""
         self.network.train()
-        total, seen = 0.0, 0
+        total, seen, cut_short = 0.0, 0.0, False
         for batch, rank in zip(batches, column_orders(max(self.network.shape.columns) + 1, rng), strict=False):
             mask = self.mask if rank is None else order_mask(self.network.shape.columns, rank).to(self.feeder.device)
-            loss, rows = self.feeder.loss(self.network, batch, mask)
+            share = self.feeder.share(batch)
+            loss, rows = self.feeder.loss(self.network, share, mask)
             self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss if share.within is None else loss * share.within.weight).backward()  # type: ignore[no-untyped-call]
+            self.team.add_gradients(self.network)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
             self._set_rate()
             self.optimiser.step()
@@ -240,11 +286,11 @@ class _Trainer:
             self.steps += 1
             total += loss.item() * rows
             seen += rows
-            if self.schedule.deadline is not None and time.monotonic() > self.schedule.deadline:
-                return total / max(seen, 1), seen, True
-            if self.steps >= self.schedule.steps:
+            cut_short = self.schedule.deadline is not None and self.team.agreed(time.monotonic() > self.schedule.deadline)
+            if cut_short or self.steps >= self.schedule.steps:
                 break
-        return total / max(seen, 1), seen, False
+        total, seen = self.team.sums(total, seen)
+        return total / max(seen, 1), int(seen), cut_short
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -256,10 +302,11 @@ class _Trainer:
     @torch.no_grad()
     def _evaluate(self, batches: list[_Batch]) -> float:
         self.averaged.eval()
-        total, seen = 0.0, 0
+        total, seen = 0.0, 0.0
         for batch in batches:
-            loss, rows = self.feeder.loss(self.averaged, batch, self.mask)
+            loss, rows = self.feeder.loss(self.averaged, self.feeder.share(batch), self.mask)
             total, seen = total + loss.item() * rows, seen + rows
+        total, seen = self.team.sums(total, seen)
         return total / max(seen, 1)
 
     def _lower_rate(self, best: dict[str, torch.Tensor]) -> None:
