@@ -14,18 +14,40 @@ from synth_engine.encode.base import Floats, entity_count_of_values
 BASES = (10, 100, 1000)
 """One, two or three last digits."""
 
-TELLING = 0.05
-"""Total variation distance, beyond that of chance, between the endings there are and those that bins alone would give."""
+TELLING = 0.02
+"""Nats a row that endings have to tell, beyond what bins alone make of them; a digit more has to add as much."""
 
 GROUPS = 8
 """Stretches of neighbouring bins that have shares of their own: what is dear ends otherwise than what is cheap."""
 
 
+FITTINGS = 20
+"""Rounds in which shares are fitted to what the bins have room for."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """The whole numbers there are in bins: from `lowest` to `highest` of each, without those `taken` by tokens of their own."""
+
+    lowest: Floats
+    highest: Floats
+    taken: Floats
+
+    def reach(self, base: int) -> NDArray[np.bool_]:
+        """Which endings there are in which bin, shape (bins, base)."""
+        found = np.ones((len(self.lowest), base), dtype=np.bool_)
+        for number in np.flatnonzero(self.highest - self.lowest < base - 1):
+            inside = np.arange(self.lowest[number], self.highest[number] + 1)
+            found[number] = np.isin(np.arange(base), np.mod(inside[~np.isin(inside, self.taken)], base))
+        return found
+
+
 @dataclass
 class Endings:
-    """Shares of the last digits, shape (groups, base), of whole numbers in `base` residues."""
+    """Odds of the last digits of whole numbers, by groups of bins, shape (groups, base): what share each would have where there is room for
+    all."""
 
-    shares: Floats
+    odds: Floats
 
     @classmethod
     def fit(
@@ -34,41 +56,40 @@ class Endings:
         bins: NDArray[np.int64],
         entity: NDArray[np.int64],
         smooth: NDArray[np.int64],
+        room: Room,
         fewest: int,
     ) -> Endings | None:
-        """Learn from whole numbers in their `bins`; None where the bins alone tell as much, which `smooth` shows: as many numbers drawn
-        from them. Endings that fewer than `fewest` entities have share what they have with all others that so few have."""
+        """Learn from whole numbers in their `bins`; None where the bins alone tell as much, which `smooth` shows: numbers drawn from
+        them. Endings that fewer than `fewest` entities have share what they have with all others that so few have."""
+        if not len(smooth):
+            return None
         base, told = 0, 0.0
         for longer in BASES:
-            apart = _distance(whole % longer, smooth % longer, longer)
-            if apart > told + TELLING:
-                base, told = longer, apart
+            tells = _told(whole, smooth, longer)
+            if tells > told + TELLING:
+                base, told = longer, tells
         if not base:
             return None
-        ending = whole % base
-        group = _group(bins, int(bins.max()) + 1)
-        rare = entity_count_of_values(ending, entity, base) < fewest
-        shares = np.zeros((int(group.max()) + 1, base))
-        for number in range(len(shares)):
-            counts = np.bincount(ending[group == number], minlength=base).astype(np.float64)
-            own = rare | (entity_count_of_values(np.where(group == number, ending, -1), entity, base) < fewest)
-            counts[own] = counts[own].sum() / max(int(own.sum()), 1)
-            shares[number] = (counts / max(counts.sum(), 1.0)).round(6)
-        return cls(shares)
+        count, reach = len(room.lowest), room.reach(base)
+        ending, group = whole % base, _groups(count)
+        odds = np.zeros((int(group.max()) + 1, base))
+        for number in range(len(odds)):
+            rows = group[bins] == number
+            counts = np.bincount(ending[rows], minlength=base).astype(np.float64)
+            rare = entity_count_of_values(np.where(rows, ending, -1), entity, base) < fewest
+            counts[rare] = counts[rare].sum() / max(int(rare.sum()), 1)
+            held = np.bincount(bins[rows], minlength=count).astype(np.float64)
+            odds[number] = _fitted(counts, held, reach).round(6)
+        return cls(odds)
 
-    def chosen(self, whole: Floats, lowest: Floats, highest: Floats, bins: NDArray[np.int64], uniform: Floats) -> Floats:
-        """The nearest whole numbers with endings drawn for them, none of them outside of what its bin has as `lowest` and `highest`."""
-        base = self.shares.shape[1]
+    def chosen(self, whole: Floats, bins: NDArray[np.int64], room: Room, uniform: Floats) -> Floats:
+        """The nearest whole numbers with endings drawn for them, none of them outside of its bin."""
+        base = self.odds.shape[1]
+        reach, group = room.reach(base), _groups(len(room.lowest))
         chosen = whole.copy()
         for number in np.unique(bins):
-            rows = np.flatnonzero(bins == number)
-            low, high = float(lowest[number]), float(highest[number])
-            share = self.shares[_group(np.array([number]), len(lowest))[0]].copy()
-            if high - low < base - 1:  # only some endings fit in between
-                within = np.zeros(base, dtype=np.bool_)
-                within[np.mod(np.arange(low, high + 1), base).astype(np.int64)] = True
-                share[~within] = 0.0
-            total = np.cumsum(share)
+            rows, low, high = np.flatnonzero(bins == number), room.lowest[number], room.highest[number]
+            total = np.cumsum(self.odds[group[number]] * reach[number])
             if not total[-1]:
                 continue
             ending = np.minimum(np.searchsorted(total, uniform[rows] * total[-1], side="right"), base - 1)
@@ -78,27 +99,44 @@ class Endings:
         return chosen
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Group by group the endings that have a share."""
+        """Group by group the endings that may come out."""
         found = []
-        for share in self.shares:
+        for share in self.odds:
             has = np.flatnonzero(share)
-            found.append({"base": len(share), "endings": has.tolist(), "shares": share[has].tolist()})
+            found.append({"base": len(share), "endings": has.tolist(), "odds": share[has].tolist()})
         return found
 
     @classmethod
     def from_json(cls, raw: list[Mapping[str, Any]]) -> Endings:
-        shares = np.zeros((len(raw), raw[0]["base"]))
+        odds = np.zeros((len(raw), raw[0]["base"]))
         for number, group in enumerate(raw):
-            shares[number, group["endings"]] = group["shares"]
-        return cls(shares)
+            odds[number, group["endings"]] = group["odds"]
+        return cls(odds)
 
 
-def _group(bins: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    return bins * min(GROUPS, count) // max(count, 1)
+def _groups(bins: int) -> NDArray[np.int64]:
+    """The group of each bin."""
+    groups: NDArray[np.int64] = np.arange(bins) * min(GROUPS, bins) // max(bins, 1)
+    return groups
 
 
-def _distance(one: NDArray[np.int64], other: NDArray[np.int64], base: int) -> float:
-    """Total variation distance of two samples, less what chance alone would show."""
-    shares = np.bincount(one, minlength=base) / len(one), np.bincount(other, minlength=base) / len(other)
-    chance = 0.4 * float(np.sqrt((shares[0] + shares[1]) / len(one)).sum())
-    return 0.5 * float(np.abs(shares[0] - shares[1]).sum()) - chance
+def _fitted(counts: Floats, held: Floats, reach: NDArray[np.bool_]) -> Floats:
+    """Odds with which bins of so many rows, drawing among the endings in their reach, get these counts of each (Bradley and Terry, 1952,
+    fitted by Hunter's algorithm, Annals of Statistics 2004); shape (base,), of sum 1."""
+    odds = counts / max(counts.sum(), 1.0)
+    for _ in range(FITTINGS):
+        total = reach @ odds
+        exposure = (held / np.where(total > 0, total, np.inf)) @ reach
+        odds = np.where(exposure > 0, counts / np.maximum(exposure, 1e-300), 0.0)
+        odds /= max(odds.sum(), 1e-300)
+    return odds
+
+
+def _told(whole: NDArray[np.int64], smooth: NDArray[np.int64], base: int) -> float:
+    """What endings tell, in nats a row: relative entropy to those of smooth numbers, of the endings that are more frequent by more than
+    three standard deviations of chance."""
+    share, usual = np.bincount(whole % base, minlength=base) / len(whole), np.bincount(smooth % base, minlength=base) / len(smooth)
+    usual += 1 / len(smooth)
+    chosen = share - usual > 3 * np.sqrt(usual * (1 / len(whole) + 1 / len(smooth)))
+    more, less = share[chosen], usual[chosen]
+    return float((more * np.log(more / less) - (more - less)).sum())

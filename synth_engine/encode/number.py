@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Floats, Tokens, entity_count_of_values
 from synth_engine.encode.bins import KNOTS, ROWS_PER_BIN, drawn_from, protected_bounds, quantile_bins
-from synth_engine.encode.endings import Endings
+from synth_engine.encode.endings import Endings, Room
 from synth_engine.encode.values import from_floats, to_floats
 
 SPIKE_SHARE = 0.005
@@ -103,13 +103,17 @@ class NumberCoder:
             return
         bins = self._bin_of(rest)
         within = (np.arange(len(rest)) * GOLDEN) % 1.0
-        smooth = self._whole(drawn_from(self.knots, bins, within)).astype(np.int64)
-        self.endings = Endings.fit(self._whole(rest).astype(np.int64), bins, entity, smooth, fewest)
+        smooth, room = self._whole(drawn_from(self.knots, bins, within)), self._room()
+        smooth = smooth[~np.isin(smooth, room.taken)]
+        self.endings = Endings.fit(self._whole(rest).astype(np.int64), bins, entity, smooth.astype(np.int64), room, fewest)
 
     def _whole(self, values: Floats) -> Floats:
         """Values counted in steps."""
         whole: Floats = np.rint(values * 10.0 ** (self.places or 0) / self.step)
         return whole
+
+    def _room(self) -> Room:
+        return Room(self._whole(self.knots[:, 0]), self._whole(self.knots[:, -1]), self._whole(self.spikes))
 
     def _bin_of(self, values: Floats) -> NDArray[np.int64]:
         found = np.searchsorted(self.knots[:, 0], values, side="right") - 1
@@ -163,9 +167,8 @@ class NumberCoder:
         values = drawn_from(self.knots, bins, uniform)
         if self.endings is None:
             return values
-        lowest, highest = (self._whole(self.rounded(self.knots[:, end])) for end in (0, -1))
         finer = (uniform * 2.0**20) % 1.0  # the place in the bin is told by the first digits of the draw, the ending by the others
-        whole = self.endings.chosen(self._whole(values), lowest, highest, bins, finer)
+        whole = self.endings.chosen(self._whole(values), bins, self._room(), finer)
         return whole * self.step / 10.0 ** (self.places or 0)
 
     def to_json(self) -> dict[str, Any]:

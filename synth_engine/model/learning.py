@@ -51,6 +51,10 @@ SIZES = {
     "large": Size(24, 128, 256, 100, 6_000),
 }
 
+WIDEST, NARROWEST = 12_000_000, 16
+"""Weights between slots from which on those of a wide table get smaller layers, down to so many hidden units: they grow with the square of the
+number of slots."""
+
 ROWS_PER_CODE, MOST_COPIES = 150, 50
 """Training rows that each first summary code should have, and how often a row is repeated at most to that end."""
 
@@ -220,9 +224,10 @@ class _Learner:
         return owner_context(self.model, name, parents, self.tokens)
 
     def _shape(self, slots: list[int], columns: list[int], context: list[int], sequence: NDArray[np.int64] | None) -> NetworkShape:
-        return NetworkShape(
-            tuple(slots), tuple(columns), tuple(context), sequence is not None, self.size.embedding, self.size.hidden, self.size.recurrent
-        )
+        embedding, hidden = self.size.embedding, self.size.hidden
+        while len(slots) ** 2 * embedding * hidden > WIDEST and hidden > NARROWEST:
+            embedding, hidden = embedding // 2, hidden // 2
+        return NetworkShape(tuple(slots), tuple(columns), tuple(context), sequence is not None, embedding, hidden, self.size.recurrent)
 
     def _train(self, name: str, part: str, shape: NetworkShape, examples: Examples, deadline: float | None) -> RowNetwork:
         def report(epoch: int, epochs: int, loss: float, held_out: float, speed: float, left: float) -> None:

@@ -24,8 +24,8 @@ from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from synth_engine.schema.types import MOMENT_TYPES, base_type
 
 LONGEST_SEQUENCE = 400
-"""Mean length (over rows) above which a key's rows are no sequence worth learning, unless they are a time series or siblings tell what
-the rows of others at the same time do not."""
+"""Mean length (over rows) above which a key's rows are no sequence worth learning, unless they are a time series or there are
+many owners, of whose rows the neighbours tell what those of others at the same time do not."""
 
 LONGEST_TELLING_SEQUENCE = 10_000
 """Mean length (over rows) above which only a time series is a sequence: its rows are drawn one after the other."""
@@ -321,7 +321,8 @@ def _choose_owner(
         told = _sibling_dependence(*_in_sequence(natural, parents[i]), parents[i], coarse)
         if mean_length > LONGEST_SEQUENCE:
             own = told - _strangers_dependence(natural, parents[i], coarse)
-            worth = mean_length <= LONGEST_TELLING_SEQUENCE and own >= OWN_TELLING
+            many = len(np.unique(parents[i][parents[i] >= 0])) >= FEWEST_OWNERS
+            worth = many and mean_length <= LONGEST_TELLING_SEQUENCE and own >= OWN_TELLING
         else:
             worth = mean_length <= SHORT_SEQUENCE or told >= TELLING
         if not (series or worth):
