@@ -123,7 +123,7 @@ def _groups(bins: int) -> NDArray[np.int64]:
 def _fitted(counts: Floats, held: Floats, reach: NDArray[np.bool_]) -> Floats:
     """Odds with which bins of so many rows, drawing among the endings in their reach, get these counts of each (Bradley and Terry, 1952,
     fitted by Hunter's algorithm, Annals of Statistics 2004); shape (base,), of sum 1."""
-    odds = counts / max(counts.sum(), 1.0)
+    odds: Floats = counts / max(counts.sum(), 1.0)
     for _ in range(FITTINGS):
         total = reach @ odds
         exposure = (held / np.where(total > 0, total, np.inf)) @ reach

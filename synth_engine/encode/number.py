@@ -102,7 +102,7 @@ class NumberCoder:
         if self.places is None or len(rest) < 2 * ROWS_PER_BIN or not (np.abs(rest) * 10.0**self.places < EXACT).all():
             return
         bins = self._bin_of(rest)
-        within = (np.arange(len(rest)) * GOLDEN) % 1.0
+        within: Floats = np.mod(np.arange(len(rest), dtype=np.float64) * GOLDEN, 1.0)
         smooth, room = self._whole(drawn_from(self.knots, bins, within)), self._room()
         smooth = smooth[~np.isin(smooth, room.taken)]
         self.endings = Endings.fit(self._whole(rest).astype(np.int64), bins, entity, smooth.astype(np.int64), room, fewest)
@@ -187,7 +187,8 @@ def _stands_out(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
     at = np.arange(len(counts))
     below = total[at] - total[np.maximum(at - NEIGHBOURS, 0)]
     above = total[np.minimum(at + 1 + NEIGHBOURS, len(counts))] - total[at + 1]
-    return (counts >= ROWS_PER_BIN / 2) & (counts >= np.maximum(below, above))
+    found: NDArray[np.bool_] = (counts >= ROWS_PER_BIN / 2) & (counts >= np.maximum(below, above))
+    return found
 
 
 def _most_frequent(among: NDArray[np.bool_], counts: NDArray[np.int64], most: int) -> NDArray[np.bool_]:

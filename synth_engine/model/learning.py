@@ -51,9 +51,9 @@ SIZES = {
     "large": Size(24, 128, 256, 100, 6_000),
 }
 
-WIDEST, NARROWEST = 12_000_000, 16
-"""Weights between slots from which on those of a wide table get smaller layers, down to so many hidden units: they grow with the square of the
-number of slots."""
+MOST_SLOTS, NARROWEST = 100, 32
+"""Slots beyond which layers are halved, again at twice as many, down to so many hidden units: work grows with the square of the number of
+slots, and with that of these widths."""
 
 ROWS_PER_CODE, MOST_COPIES = 150, 50
 """Training rows that each first summary code should have, and how often a row is repeated at most to that end."""
@@ -225,8 +225,9 @@ class _Learner:
 
     def _shape(self, slots: list[int], columns: list[int], context: list[int], sequence: NDArray[np.int64] | None) -> NetworkShape:
         embedding, hidden = self.size.embedding, self.size.hidden
-        while len(slots) ** 2 * embedding * hidden > WIDEST and hidden > NARROWEST:
-            embedding, hidden = embedding // 2, hidden // 2
+        wide = len(slots)
+        while wide > MOST_SLOTS and hidden > NARROWEST:
+            embedding, hidden, wide = embedding // 2, hidden // 2, wide // 2
         return NetworkShape(tuple(slots), tuple(columns), tuple(context), sequence is not None, embedding, hidden, self.size.recurrent)
 
     def _train(self, name: str, part: str, shape: NetworkShape, examples: Examples, deadline: float | None) -> RowNetwork:

@@ -151,10 +151,11 @@ class RowNetwork(nn.Module):
 
     def start_related(self, related: np.ndarray) -> None:
         """Let only slots that tell something of each other inform each other, shape (slots, slots). The weights of the others are zero
-        from the start and stay so."""
+        from the start and stay so; those of the few start larger, as those of a narrow table do."""
         with torch.no_grad():
             self.related.copy_(torch.from_numpy(related.astype(np.float32)))
-            self.inputs.mul_(self.related[:, None, :, None])
+            share = self.related.mean(dim=0)
+            self.inputs.mul_((self.related / share.clamp(min=1e-6).sqrt())[:, None, :, None])
 
     # -- pieces shared by training and generation --------------------------------------------------------------------
 

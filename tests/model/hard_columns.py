@@ -111,7 +111,9 @@ def coded(rows: int, seed: int, rare: float) -> pa.Table:
     return pa.table({"amount": np.select([chance < 0.03, chance < 0.03 + rare], CODES, amount)})
 
 
-PRICED = of_one_table(number("price"), Column("list_price", Kind.DECIMAL, "decimal(10,2)", False), Column("salary", Kind.INTEGER, "int64", False))
+PRICED = of_one_table(
+    number("price"), Column("list_price", Kind.DECIMAL, "decimal(10,2)", False), Column("salary", Kind.INTEGER, "int64", False)
+)
 
 
 def priced(rows: int, seed: int) -> pa.Table:
@@ -148,11 +150,16 @@ def zipf(rows: int, values: int, seed: int) -> pa.Table:
     shelf = np.where(rng.random(rows) < 0.8, own[product], rng.integers(0, SHELVES, rows))
     return pa.table(
         {
-            "product": np.char.add("p", product.astype(str)).tolist(),
+            "product": products(values)[product].tolist(),
             "weight": mean[product] + 0.5 * rng.normal(size=rows),
             "shelf": np.char.add("s", shelf.astype(str)).tolist(),
         }
     )
+
+
+def products(values: int) -> NDArray[np.str_]:
+    """Names of all products, the most frequent first."""
+    return np.char.add("p", np.arange(values).astype(str))
 
 
 # -- moments -------------------------------------------------------------------------------------------------------------
@@ -318,7 +325,9 @@ def planted_correlations(table: pa.Table) -> Floats:
 # -- missing values ------------------------------------------------------------------------------------------------------
 
 MISSING = of_one_table(
-    category("kind"), *(Column(name, Kind.DECIMAL, "float64", True) for name in ("height", "width", "depth")), Column("seen", Kind.DATE, "date", True)
+    category("kind"),
+    *(Column(name, Kind.DECIMAL, "float64", True) for name in ("height", "width", "depth")),
+    Column("seen", Kind.DATE, "date", True),
 )
 
 
