@@ -17,7 +17,8 @@ from synth_engine.schema.types import base_type
 
 DAY = 86_400.0
 WEEKDAY_SKEW = 0.05
-"""Total variation distance from equal weekdays above which the weekday gets its own token."""
+"""Total variation distance from equal weekdays, or of their hours from those of all days, above which the weekday gets its own
+token."""
 
 
 @dataclass
@@ -46,16 +47,16 @@ class MomentCoder:
         """`values` are finite; `unit` is the number of them in a day (1 for dates, 86,400 for seconds)."""
         day = np.floor(values / unit)
         days = NumberCoder.fit(day, entity, settings, 0)
-        weekdays = np.bincount(day.astype(np.int64) % 7, minlength=7) / max(len(day), 1)
-        skewed = 0.5 * np.abs(weekdays - 1 / 7).sum() > WEEKDAY_SKEW + 2 / np.sqrt(max(len(day), 1))
         second = values - day * unit
         has_hours = unit > 1 and bool(np.any(second >= 1e-9))
+        weekday = day.astype(np.int64) % 7
+        telling = _skewed(weekday) or (has_hours and _depend(weekday, np.clip(second // 3600, 0, 23).astype(np.int64)))
         within = np.mod(second, 3600.0)
         rest = None
         if has_hours and bool(np.any(within > 1e-9)):
             small = EncodingSettings(settings.rare_entities, settings.extreme_entities, min(12, settings.bins))
             rest = NumberCoder.fit(within, entity, small, decimal_places(within))
-        return cls(days, bool(skewed and len(days.knots) and len(day)), has_hours, rest, unit)
+        return cls(days, bool(telling and len(days.knots)), has_hours, rest, unit)
 
     def positions(self) -> list[Floats | None]:
         """Order of the tokens of each slot (see `Encoder.positions`)."""
@@ -111,6 +112,20 @@ class MomentCoder:
     def from_json(cls, raw: Mapping[str, Any]) -> MomentCoder:
         rest = NumberCoder.from_json(raw["rest"]) if raw["rest"] else None
         return cls(NumberCoder.from_json(raw["days"]), raw["weekday"], raw["hours"], rest, raw["unit"])
+
+
+def _skewed(weekday: NDArray[np.int64]) -> bool:
+    """Whether some days of the week have more moments than others."""
+    shares = np.bincount(weekday, minlength=7) / max(len(weekday), 1)
+    return bool(0.5 * np.abs(shares - 1 / 7).sum() > WEEKDAY_SKEW + 2 / np.sqrt(max(len(weekday), 1)))
+
+
+def _depend(weekday: NDArray[np.int64], hour: NDArray[np.int64]) -> bool:
+    """Whether some days of the week have other hours than others."""
+    joint = np.bincount(weekday * 24 + hour, minlength=7 * 24).reshape(7, 24) / max(len(hour), 1)
+    apart = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    chance = 0.4 * float(np.sqrt(apart / max(len(hour), 1)).sum())
+    return bool(0.5 * np.abs(joint - apart).sum() > WEEKDAY_SKEW + 2 * chance)
 
 
 def unit_of(data_type: str) -> float:

@@ -11,57 +11,59 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Floats, Tokens, entity_count_of_values
+from synth_engine.encode.bins import KNOTS, ROWS_PER_BIN, drawn_from, protected_bounds, quantile_bins
+from synth_engine.encode.endings import Endings, Room
 from synth_engine.encode.values import from_floats, to_floats
-
-KNOTS = 9
-"""Points of the quantile function inside a bin, its ends included."""
-
-ROWS_PER_BIN = 40
-"""A bin that held fewer rows would disclose single values and teach the model nothing."""
 
 SPIKE_SHARE = 0.005
 """A value this frequent is drawn as itself, not from a bin."""
 
+NEIGHBOURS = 8
+"""So is one that has at least as many rows as so many next values on either side: a code among amounts."""
 
-def protected_bounds(values: Floats, entity: NDArray[np.int64], entities: int) -> tuple[float, float]:
-    """Lowest and highest value that may be written: the mean over the `entities` outermost entities at each end."""
-    if entities <= 1:
-        return float(values.min()), float(values.max())
-    low = _outermost(values, entity, entities)
-    high = -_outermost(-values, entity, entities)
-    return low, max(low, high)
+FEWEST_MULTIPLES = 20
+"""Fewer values than this have a common divisor by chance."""
 
+GOLDEN = 0.6180339887498949
+"""Multiples of it spread evenly over [0, 1) (their fractional parts)."""
 
-def _outermost(values: Floats, entity: NDArray[np.int64], entities: int) -> float:
-    order = np.argsort(values, kind="stable")
-    take = 4 * entities
-    while True:
-        head = order[:take]
-        _, first = np.unique(entity[head], return_index=True)
-        if len(first) >= entities or take >= len(order):
-            lowest = np.sort(values[head][np.sort(first)])[:entities]
-            return float(lowest.mean())
-        take *= 4
+EXACT = 2.0**46
+"""Floats beyond this are too coarse to tell their last digit."""
 
 
-def decimal_places(values: Floats, most: int = 6) -> int | None:
+def decimal_places(values: Floats, most: int = 12) -> int | None:
     """Fewest decimal places that hold 99.9 % of the values exactly, or None if `most` do not suffice."""
     sample = values[:: max(1, len(values) // 20_000)]
+    size = np.abs(sample[sample != 0])
+    typical = float(np.median(size)) if len(size) else 0.0
     for places in range(most + 1):
         scaled = sample * 10.0**places
-        inexact = np.minimum(1e-6 * np.maximum(1.0, np.abs(scaled)), 0.01)  # of floats, but never so much that cents of a million go
-        if np.mean(np.abs(scaled - np.rint(scaled)) < inexact) >= 0.999:
+        # error of floats, never so much that cents of a million go, nor that numbers of a billionth count as zero
+        inexact = np.minimum(1e-6 * np.maximum(min(1.0, typical * 10.0**places), np.abs(scaled)), 0.01)
+        held = (np.abs(scaled - np.rint(scaled)) <= inexact) & ((np.abs(scaled) < EXACT) | (places == 0))
+        if np.mean(held) >= 0.999:
             return places
     return None
 
 
+def common_step(values: Floats, places: int | None) -> int:
+    """What all values are multiples of, in units of the last of so many decimal places: 60 for whole minutes in seconds."""
+    if places is None or not (np.abs(values) * 10.0**places < EXACT).all():
+        return 1
+    whole = np.unique(np.rint(values * 10.0**places).astype(np.int64))
+    return max(int(np.gcd.reduce(whole)), 1) if len(whole) >= FEWEST_MULTIPLES else 1
+
+
 @dataclass
 class NumberCoder:
-    """Tokens for finite numbers: first the spikes, then the bins. `knots` has shape (bins, KNOTS)."""
+    """Tokens for finite numbers: first the spikes, then the bins. `knots` has shape (bins, KNOTS). Values are multiples of `step` in
+    the last of `places` decimals, and outside of the spikes have these `endings`."""
 
     spikes: Floats
     knots: Floats
     places: int | None
+    step: int = 1
+    endings: Endings | None = None
 
     @property
     def size(self) -> int:
@@ -72,8 +74,12 @@ class NumberCoder:
         """Learn spikes and bins from finite `values`, each belonging to an `entity`."""
         if not len(values):
             return cls(np.zeros(0), np.zeros((0, KNOTS)), places)
+        step = common_step(values, places)
         low, high = protected_bounds(values, entity, settings.extreme_entities)
-        values = _rounded(np.clip(values, low, high), places)
+        if step > 1:
+            unit = step / 10.0 ** (places or 0)
+            low, high = np.ceil(low / unit - 1e-9) * unit, np.floor(high / unit + 1e-9) * unit
+        values = _rounded(np.clip(values, low, high), places, step)
         distinct, codes = np.unique(values, return_inverse=True)
         codes = codes.reshape(-1).astype(np.int64)
         counts = np.bincount(codes, minlength=len(distinct))
@@ -83,9 +89,35 @@ class NumberCoder:
         spike = enough & (counts >= max(share * len(values), 2 if share == 0.0 else ROWS_PER_BIN / 2))
         if spike.sum() > 2 * bins:  # more frequent values than tokens: keep the most frequent
             spike &= counts >= np.sort(counts[spike])[-2 * bins]
+        spike |= _most_frequent(enough & ~spike & _stands_out(counts), counts, bins // 2)
         once = _one_per_entity(codes, entity, ~spike[codes])  # or else many rows of one entity would make a knot of its value
-        rest = np.sort(values[once])
-        return cls(distinct[spike], _bins(rest, bins), places)
+        rest = once[np.argsort(values[once], kind="stable")]
+        knots = quantile_bins(values[rest], entity[rest], bins, settings.extreme_entities)
+        coder = cls(distinct[spike], knots, places, step)
+        coder._fit_endings(values[rest], entity[rest], settings.rare_entities)
+        return coder
+
+    def _fit_endings(self, rest: Floats, entity: NDArray[np.int64], fewest: int) -> None:
+        """Learn last digits from sorted values outside of the spikes, if the bins alone do not give them."""
+        if self.places is None or len(rest) < 2 * ROWS_PER_BIN or not (np.abs(rest) * 10.0**self.places < EXACT).all():
+            return
+        bins = self._bin_of(rest)
+        within: Floats = np.mod(np.arange(len(rest), dtype=np.float64) * GOLDEN, 1.0)
+        smooth, room = self._whole(drawn_from(self.knots, bins, within)), self._room()
+        smooth = smooth[~np.isin(smooth, room.taken)]
+        self.endings = Endings.fit(self._whole(rest).astype(np.int64), bins, entity, smooth.astype(np.int64), room, fewest)
+
+    def _whole(self, values: Floats) -> Floats:
+        """Values counted in steps."""
+        whole: Floats = np.rint(values * 10.0 ** (self.places or 0) / self.step)
+        return whole
+
+    def _room(self) -> Room:
+        return Room(self._whole(self.knots[:, 0]), self._whole(self.knots[:, -1]), self._whole(self.spikes))
+
+    def _bin_of(self, values: Floats) -> NDArray[np.int64]:
+        found = np.searchsorted(self.knots[:, 0], values, side="right") - 1
+        return np.clip(found, 0, len(self.knots) - 1).astype(np.int64)
 
     def positions(self) -> Floats:
         """Where each token stands in the order of values, in [0, 1]."""
@@ -105,14 +137,14 @@ class NumberCoder:
 
     def rounded(self, values: Floats) -> Floats:
         """Values at the column's own precision."""
-        return _rounded(values, self.places)
+        return _rounded(values, self.places, self.step)
 
     def encode(self, values: Floats) -> NDArray[np.int32]:
         """Token of each finite value."""
         tokens = np.zeros(len(values), dtype=np.int32)
-        values = _rounded(values, self.places)
+        values = self.rounded(values)
         if len(self.knots):
-            tokens[:] = len(self.spikes) + np.clip(np.searchsorted(self.knots[:, 0], values, side="right") - 1, 0, len(self.knots) - 1)
+            tokens[:] = len(self.spikes) + self._bin_of(values)
         if len(self.spikes):
             near = np.clip(np.searchsorted(self.spikes, values), 0, len(self.spikes) - 1)
             below = np.clip(near - 1, 0, None)
@@ -128,19 +160,43 @@ class NumberCoder:
         if len(self.spikes):
             values[is_spike] = self.spikes[tokens[is_spike]]
         if len(self.knots):
-            knots = self.knots[tokens[~is_spike] - len(self.spikes)]
-            at = uniform[~is_spike] * (KNOTS - 1)
-            left = np.minimum(at.astype(np.int64), KNOTS - 2)
-            row = np.arange(len(left))
-            values[~is_spike] = knots[row, left] + (at - left) * (knots[row, left + 1] - knots[row, left])
-        return _rounded(values, self.places)
+            values[~is_spike] = self._drawn(tokens[~is_spike].astype(np.int64) - len(self.spikes), uniform[~is_spike])
+        return self.rounded(values)
+
+    def _drawn(self, bins: NDArray[np.int64], uniform: Floats) -> Floats:
+        values = drawn_from(self.knots, bins, uniform)
+        if self.endings is None:
+            return values
+        finer = (uniform * 2.0**20) % 1.0  # the place in the bin is told by the first digits of the draw, the ending by the others
+        whole = self.endings.chosen(self._whole(values), bins, self._room(), finer)
+        return whole * self.step / 10.0 ** (self.places or 0)
 
     def to_json(self) -> dict[str, Any]:
-        return {"spikes": self.spikes.tolist(), "knots": self.knots.tolist(), "places": self.places}
+        endings = self.endings.to_json() if self.endings else None
+        return {"spikes": self.spikes.tolist(), "knots": self.knots.tolist(), "places": self.places, "step": self.step, "endings": endings}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> NumberCoder:
-        return cls(np.array(raw["spikes"], dtype=np.float64), np.array(raw["knots"], dtype=np.float64).reshape(-1, KNOTS), raw["places"])
+        spikes, knots = np.array(raw["spikes"], dtype=np.float64), np.array(raw["knots"], dtype=np.float64).reshape(-1, KNOTS)
+        return cls(spikes, knots, raw["places"], raw["step"], Endings.from_json(raw["endings"]) if raw["endings"] else None)
+
+
+def _stands_out(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which values, in order, have as many rows as all their neighbours on either side."""
+    total = np.r_[0, np.cumsum(counts)]
+    at = np.arange(len(counts))
+    below = total[at] - total[np.maximum(at - NEIGHBOURS, 0)]
+    above = total[np.minimum(at + 1 + NEIGHBOURS, len(counts))] - total[at + 1]
+    found: NDArray[np.bool_] = (counts >= ROWS_PER_BIN / 2) & (counts >= np.maximum(below, above))
+    return found
+
+
+def _most_frequent(among: NDArray[np.bool_], counts: NDArray[np.int64], most: int) -> NDArray[np.bool_]:
+    """The `most` values of `among` that have most rows, the lower first where they are as many."""
+    chosen = np.flatnonzero(among)
+    kept = np.zeros(len(among), dtype=np.bool_)
+    kept[chosen[np.argsort(-counts[chosen], kind="stable")][:most]] = True
+    return kept
 
 
 def _one_per_entity(codes: NDArray[np.int64], entity: NDArray[np.int64], among: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -151,22 +207,10 @@ def _one_per_entity(codes: NDArray[np.int64], entity: NDArray[np.int64], among: 
     return result
 
 
-def _rounded(values: Floats, places: int | None) -> Floats:
-    return values if places is None else np.round(values, places) + 0.0
-
-
-def _bins(rest: Floats, most: int) -> Floats:
-    """Quantile functions of equally filled bins of sorted values, shape (bins, KNOTS)."""
-    if not len(rest):
-        return np.zeros((0, KNOTS))
-    # a knot is the mean of five neighbours, so that no order statistic is kept as it was
-    smooth = np.convolve(np.pad(rest, 2, mode="edge"), np.full(5, 0.2), mode="valid")
-    edges = np.unique(np.linspace(0, len(rest), int(np.clip(len(rest) // ROWS_PER_BIN, 1, most)) + 1).astype(np.int64))
-    functions = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        last = stop if stop < len(rest) else stop - 1
-        functions.append(np.interp(np.linspace(start, last, KNOTS), np.arange(len(rest)), smooth))
-    return np.maximum.accumulate(np.array(functions), axis=1)
+def _rounded(values: Floats, places: int | None, step: int) -> Floats:
+    if places is None:
+        return values
+    return (np.round(values, places) if step == 1 else np.rint(values * 10.0**places / step) * step / 10.0**places) + 0.0
 
 
 class NumberEncoder(Encoder):

@@ -68,6 +68,12 @@ class TableEncoder:
         """The slots whose token 0 would be a null in a column without any."""
         return frozenset(c.slots[0] for c in self.columns if c.slots and not c.has_nulls)
 
+    @property
+    def empty_after(self) -> dict[int, int]:
+        """Slot -> the first slot of its column, where the column is null if that one is 0, and the slot then says nothing. Columns told
+        as steps see to it themselves."""
+        return {slot: c.slots[0] for c in self.columns if not isinstance(c.encoder, RelativeEncoder) for slot in c.slots[1:]}
+
     def positions(self) -> list[Floats | None]:
         """Natural order of the tokens of all slots (see `Encoder.positions`)."""
         return [found for c in self.columns if c.encoder for found in c.encoder.positions()]

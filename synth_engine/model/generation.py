@@ -206,6 +206,7 @@ class Generation:
         )
         request.given = self._dealt(table, made)
         request.never_null = frozenset(hidden + slot for slot in table.encoder.never_null)
+        request.empty_after = {hidden + slot: hidden + first for slot, first in table.encoder.empty_after.items()}
         made.tokens = sample(table.row_network, self._shaped(table.sequential, request), self.device, self._advance(made.name))
         made.values = {c.name: c.values for c in relative}
 

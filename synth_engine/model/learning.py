@@ -55,6 +55,10 @@ SIZES = {
 NEAREST_CONTEXT = 32
 """Context tokens that tell of a parent when its children are linked."""
 
+MOST_SLOTS, NARROWEST = 100, 32
+"""Slots beyond which layers are halved, again at twice as many, down to so many hidden units: work grows with the square of the number of
+slots, and with that of these widths."""
+
 ROWS_PER_CODE, MOST_COPIES = 150, 50
 """Training rows that each first summary code should have, and how often a row is repeated at most to that end."""
 
@@ -231,9 +235,11 @@ class _Learner:
         return owner_context(self.model, name, parents, self.tokens)
 
     def _shape(self, slots: list[int], columns: list[int], context: list[int], sequence: NDArray[np.int64] | None) -> NetworkShape:
-        return NetworkShape(
-            tuple(slots), tuple(columns), tuple(context), sequence is not None, self.size.embedding, self.size.hidden, self.size.recurrent
-        )
+        embedding, hidden = self.size.embedding, self.size.hidden
+        wide = len(slots)
+        while wide > MOST_SLOTS and hidden > NARROWEST:
+            embedding, hidden, wide = embedding // 2, hidden // 2, wide // 2
+        return NetworkShape(tuple(slots), tuple(columns), tuple(context), sequence is not None, embedding, hidden, self.size.recurrent)
 
     def _train(self, name: str, part: str, shape: NetworkShape, examples: Examples, deadline: float | None) -> RowNetwork:
         def report(epoch: int, epochs: int, loss: float, held_out: float, speed: float, left: float) -> None:

@@ -89,6 +89,8 @@ class RowNetwork(nn.Module):
         self.register_buffer("offset", torch.tensor(np.concatenate([[0], np.cumsum(shape.slots)[:-1]]), dtype=torch.long), persistent=False)
         self.embed = nn.Embedding(sum(shape.slots), e)
         self.inputs = nn.Parameter(torch.randn(slots, e, slots, h) * (1.0 / np.sqrt(max(slots, 1) * e / 2)))
+        self.related: Tensor
+        self.register_buffer("related", torch.ones(slots, slots), persistent=False)
         self.bias = nn.Parameter(torch.zeros(slots, h))
         self.deeper = nn.Parameter(torch.randn(slots, h, h) * (0.5 / np.sqrt(h)))
         self.deeper_bias = nn.Parameter(torch.zeros(slots, h))
@@ -145,6 +147,14 @@ class RowNetwork(nn.Module):
                     weights = self.heads[bucket][place, :, : len(positions)].T
                     self.heads[bucket][place, :, : len(positions)] = _smooth(weights, positions).T
 
+    def start_related(self, related: np.ndarray) -> None:
+        """Let only slots that tell something of each other inform each other, shape (slots, slots). The weights of the others are zero
+        from the start and stay so; those of the few start larger, as those of a narrow table do."""
+        with torch.no_grad():
+            self.related.copy_(torch.from_numpy(related.astype(np.float32)))
+            share = self.related.mean(dim=0)
+            self.inputs.mul_((self.related / share.clamp(min=1e-6).sqrt())[:, None, :, None])
+
     # -- pieces shared by training and generation --------------------------------------------------------------------
 
     def embedded(self, tokens: Tensor) -> Tensor:
@@ -172,7 +182,7 @@ class RowNetwork(nn.Module):
     def hidden(self, embedded: Tensor, mask: Tensor, side: Tensor | None) -> Tensor:
         """Hidden layers of all slots at once: (rows, slots, embedding) -> (rows, slots, hidden)."""
         slots, h = len(self.shape.slots), self.shape.hidden
-        weights = (self.inputs * mask[:, None, :, None]).reshape(slots * self.shape.embedding, slots * h)
+        weights = (self.inputs * (mask * self.related)[:, None, :, None]).reshape(slots * self.shape.embedding, slots * h)
         first = embedded.flatten(1) @ weights
         if side is not None:
             first = first + side

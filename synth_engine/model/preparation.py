@@ -24,7 +24,14 @@ from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from synth_engine.schema.types import MOMENT_TYPES, base_type
 
 LONGEST_SEQUENCE = 400
-"""Mean length (over rows) above which a key's rows are no sequence worth learning, unless they are a time series."""
+"""Mean length (over rows) above which a key's rows are no sequence worth learning, unless they are a time series or there are
+many owners, of whose rows the neighbours tell what those of others at the same time do not."""
+
+LONGEST_TELLING_SEQUENCE = 10_000
+"""Mean length (over rows) above which only a time series is a sequence: its rows are drawn one after the other."""
+
+OWN_TELLING = 0.1
+"""Dependence between siblings, beyond that between neighbours of different owners, that makes so long a sequence worth learning."""
 
 SHORT_SEQUENCE = 20
 """Mean length (over rows) up to which a key's rows are a sequence even if siblings tell little."""
@@ -321,7 +328,13 @@ def _choose_owner(
         mean_length = _row_mean_length(parents[i])
         series = mean_length > SHORT_SEQUENCE and _is_time_series(parents[i], moment)
         told = _sibling_dependence(*_in_sequence(natural, parents[i]), parents[i], coarse)
-        if not series and (mean_length > LONGEST_SEQUENCE or (mean_length > SHORT_SEQUENCE and told < TELLING)):
+        if mean_length > LONGEST_SEQUENCE:
+            own = told - _strangers_dependence(natural, parents[i], coarse)
+            many = len(np.unique(parents[i][parents[i] >= 0])) >= FEWEST_OWNERS
+            worth = many and mean_length <= LONGEST_TELLING_SEQUENCE and own >= OWN_TELLING
+        else:
+            worth = mean_length <= SHORT_SEQUENCE or told >= TELLING
+        if not (series or worth):
             continue
         score = 1e-3 + told + series
         if score > best_score:
@@ -365,23 +378,34 @@ def _is_time_series(parent: NDArray[np.int64], moment: Floats | None) -> bool:
 def _sibling_dependence(
     order: NDArray[np.int64], sequence: NDArray[np.int64], parent: NDArray[np.int64], coarse: Mapping[str, NDArray[np.uint8]]
 ) -> float:
-    """Total variation distance between neighbours' joint distribution and that of independent rows, less what chance
-    alone would show, averaged over columns, times the share of rows that have a neighbour."""
+    """How much neighbours in a sequence tell of each other (see `_dependence`), times the share of rows that have a neighbour."""
     same = sequence[1:] == sequence[:-1]
-    pairs = int(same.sum())
+    return _dependence(order, same, coarse) * int(same.sum()) / len(parent)
+
+
+def _strangers_dependence(natural: NDArray[np.int64], parent: NDArray[np.int64], coarse: Mapping[str, NDArray[np.uint8]]) -> float:
+    """How much rows of different owners that follow each other tell of each other: what the time tells, not the owner."""
+    owner = parent[natural]
+    return _dependence(natural, owner[1:] != owner[:-1], coarse)
+
+
+def _dependence(order: NDArray[np.int64], paired: NDArray[np.bool_], coarse: Mapping[str, NDArray[np.uint8]]) -> float:
+    """Total variation distance between neighbours' joint distribution and that of independent rows, less what chance
+    alone would show, averaged over columns. `paired` says which rows, in `order`, count as neighbours of the one after them."""
+    pairs = int(paired.sum())
     if not pairs or not coarse:
         return 0.0
     gains = []
     for codes in coarse.values():
         size = int(codes.max()) + 1
         ordered = codes[order].astype(np.int64)
-        first, second = ordered[:-1][same], ordered[1:][same]
+        first, second = ordered[:-1][paired], ordered[1:][paired]
         joint = np.bincount(first * size + second, minlength=size * size) / pairs
         share = (np.bincount(first, minlength=size) + np.bincount(second, minlength=size)) / (2 * pairs)
         apart = np.outer(share, share).reshape(-1)
         noise = 0.4 * float(np.sqrt(apart / pairs).sum())
         gains.append(max(0.5 * float(np.abs(joint - apart).sum()) - noise, 0.0))
-    return float(np.mean(gains)) * pairs / len(parent)
+    return float(np.mean(gains))
 
 
 def _choose_references(one: PreparedTable, prepared: Mapping[str, PreparedTable]) -> dict[str, list[Reference]]:

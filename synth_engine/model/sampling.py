@@ -6,7 +6,7 @@ workers can change a bit of them; each row has its own random numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,7 +40,8 @@ class Request:
     """What to draw: `rows` rows with their `context`; `starts` and `lengths` of the sequences, or None for
     independent rows; `stratify_first` spreads the first slot evenly over all rows instead of drawing it row by row;
     `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn; `never_null` the
-    slots of which token 0 must not be drawn."""
+    slots of which token 0 must not be drawn; `empty_after` has for slots that say nothing where another one is 0 (null) the number of
+    that one: they are 0 there, as they were in training."""
 
     rows: int
     context: Context
@@ -51,6 +52,7 @@ class Request:
     stratify_first: bool = False
     given: NDArray[np.int32] | None = None
     never_null: frozenset[int] = frozenset()
+    empty_after: Mapping[int, int] = field(default_factory=dict)
 
 
 Advance = Callable[[int, int], None]
@@ -153,7 +155,10 @@ class _Drawing:
         u = self.first[rows] if slot == 0 and self.first is not None else uniforms(self.keys[slot], rows)
         cumulated = torch.softmax(logits.double(), dim=1).cumsum(dim=1)
         drawn = (cumulated < torch.from_numpy(u).to(self.device)[:, None] * cumulated[:, -1:]).sum(dim=1)
-        self._put(slot, drawn.clamp(max=logits.shape[1] - 1), tokens, embedded)
+        drawn = drawn.clamp(max=logits.shape[1] - 1)
+        if (deciding := self.request.empty_after.get(slot)) is not None:
+            drawn = torch.where(tokens[:, deciding] == 0, 0, drawn)
+        self._put(slot, drawn, tokens, embedded)
 
     def _given(self, rows: NDArray[np.int64], tokens: torch.Tensor, embedded: torch.Tensor) -> int:
         """Put the tokens that are given; returns the first slot to draw."""

@@ -15,12 +15,16 @@ from synth_engine.encode.base import Floats
 from synth_engine.model.context import Context
 from synth_engine.model.distributed import ALONE, Team
 from synth_engine.model.network import WINDOW, NetworkShape, RowNetwork, flushed_denormals, half_precision, order_mask, position_features
+from synth_engine.model.relevance import related_slots
 from synth_engine.progress import per_second
 
 BATCH_ROWS = 1024
 """Rows of a batch at most, for each process that takes part."""
 CONTEXT_DROPOUT = 0.1
 """Share of the parents' tokens that training hides, row by row."""
+WIDE = 40
+"""Slots from which on only those inform each other that tell something of each other: of so many the others would be learned by heart
+before these are learned."""
 PATIENCE = 3
 """Evaluations without progress after which the learning rate falls."""
 AVERAGING = 0.97
@@ -110,6 +114,8 @@ def train(
         network.cpu().start_in_order(examples.slot_positions, examples.context_positions)
         network.to(device)
     network.start_from_frequencies(examples.tokens, examples.learn)
+    if len(shape.slots) >= WIDE:
+        network.start_related(related_slots(examples.tokens[training], shape.columns, examples.slot_positions))
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)
     trainer = _Trainer(network, feeder, schedule, team)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth_engine.encode.base import EncodingSettings
+from synth_engine.encode.bins import protected_bounds
 from synth_engine.encode.moment import DAY, MomentEncoder, unit_of
-from synth_engine.encode.number import protected_bounds
 from synth_engine.encode.relative import ABSOLUTE, FIRST_STEP, NULL, Reference, RelativeEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from tests.encode.subjects import draw_of

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth_engine.encode.base import EncodingSettings
-from synth_engine.encode.number import KNOTS, NumberCoder, NumberEncoder, decimal_places, protected_bounds
+from synth_engine.encode.bins import KNOTS, protected_bounds
+from synth_engine.encode.number import NumberCoder, NumberEncoder, decimal_places
 from synth_engine.randomness import uniforms
 from tests.encode.subjects import array, draw_of
 
