@@ -1,7 +1,7 @@
 """Columns that are hard to make synthetic keep what makes them so.
 
-Twins have more rows than it took to learn them, so that chance adds little. Where a bound is `noise(rows)` more than the distance asked for,
-that is what chance may add (see `hard_columns.noise`).
+Twins have more rows than it took to learn them, so that chance adds little. Where a bound is `noise(rows)` more than the distance
+asked for, that is what chance may add (see `hard_columns.noise`).
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def test_times_between_the_events_of_an_owner_keep_their_distribution_and_order(
 def test_places_stay_where_there_are_some(shape):
     real = hard.places(shape, ROWS, 0)
     missed = hard.off_land(real, hard.places(shape, MADE, 1), 20)
-    assert hard.off_land(real, twin(real, hard.PLACES), 20) <= missed + DISTANCE
+    assert hard.off_land(real, twin(real, hard.PLACES), 20) <= missed + 0.05  # the small model's bins are nearly as wide as the cells
 
 
 @pytest.mark.slow
