@@ -45,14 +45,13 @@ def _first_parent(table: TableModel) -> list[int]:
     return [table.owner] if table.owner is not None else table.live_keys[:1]
 
 
-def _own_order(columns: int, rng: np.random.Generator) -> Iterator[None]:
-    while True:
-        yield None
-
-
 def _random_order(columns: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     while True:
         yield rng.permutation(columns)
+
+
+def _any_order(*bounds: Any, **others: Any) -> training.Schedule:
+    return training.Schedule(*bounds, **{**others, "any_order": True})
 
 
 def _sizes(**changed: Any) -> Changes:
@@ -72,8 +71,10 @@ VARIANTS: dict[str, Variant] = {
     "one-parent": Variant("one parent in the context, not all", {(TableModel, "context_keys"): property(_first_parent)}),
     "no-siblings": Variant("rows not told of their earlier siblings", {(learning, "_has_siblings"): _never}),
     "no-partners": Variant("links without codes of co-parents", {(Partners, "fit"): _none}),
-    "own-order": Variant("trained in the table's column order alone", {(training, "column_orders"): _own_order}),
-    "random-order": Variant("trained in random column orders alone", {(training, "column_orders"): _random_order}),
+    "any-order": Variant("every other batch in a random column order", {(learning, "Schedule"): _any_order}),
+    "random-order": Variant(
+        "all batches in random column orders", {(learning, "Schedule"): _any_order, (training, "column_orders"): _random_order}
+    ),
     "half-width": Variant("hidden layers half as wide", _sizes(hidden=32, recurrent=64)),
     "double-width": Variant("hidden layers twice as wide", _sizes(hidden=128, recurrent=256)),
     "coarse": Variant("half the bins a column", _sizes(bins=32)),

@@ -20,12 +20,14 @@ class _Section(BaseModel):
 
 class Training(_Section):
     """How long and how large. `time_budget_seconds` bounds the whole training; a run it cuts short is not
-    reproducible to the byte, and its manifest says so."""
+    reproducible to the byte, and its manifest says so. With `any_order` a model can complete rows from any of their columns, and
+    follows the source less closely."""
 
     size: Literal["small", "medium", "large"] = "medium"
     max_epochs: int = Field(default=60, ge=1)
     time_budget_seconds: float | None = Field(default=None, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    any_order: bool = False
 
 
 class Privacy(_Section):

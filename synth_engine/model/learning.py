@@ -247,7 +247,8 @@ class _Learner:
             self.listener(Progress("train", f"{name} {part}", epoch, epochs, "epoch", left, facts))
 
         steps = self.size.steps if part == "rows" else self.size.steps // 2  # links are few tokens
-        schedule = Schedule(self.config.training.max_epochs, steps, deadline, stream(self.seed, "train", name, part) % (1 << 31))
+        wanted, seed = self.config.training, stream(self.seed, "train", name, part) % (1 << 31)
+        schedule = Schedule(wanted.max_epochs, steps, deadline, seed, any_order=wanted.any_order)
         network, result = train_together(shape, examples, schedule, self.device, report)
         self.model.tables[name].trainings[part] = result
         return network

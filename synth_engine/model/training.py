@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -54,8 +55,8 @@ class Examples:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Bounds of a training: epochs, optimiser steps, and the clock (None: no clock, hence reproducible); and rows of a batch, for each
-    process that takes part."""
+    """Bounds of a training: epochs, optimiser steps, and the clock (None: no clock, hence reproducible); rows of a batch, for each
+    process that takes part; and whether the network learns to draw columns in any order, not in the table's alone."""
 
     epochs: int
     steps: int
@@ -63,6 +64,7 @@ class Schedule:
     seed: int
     learning_rate: float = 2e-3
     batch_rows: int = BATCH_ROWS
+    any_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,13 +194,13 @@ class _Feeder:
         place = _Place(places, whole, len(places) / whole if len(share) else 0.0)
         return _Batch(batch.rows[mine], None if batch.before is None else batch.before[mine], place)
 
-    def loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor) -> tuple[torch.Tensor, int]:
+    def loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor | None) -> tuple[torch.Tensor, int]:
         """Mean loss of a batch and its number of rows, of which those without weight do not count."""
         with half_precision(self.device):
             loss, rows = self._loss(network, batch, mask)
         return loss, rows if batch.within is None or batch.within.weight else 0
 
-    def _loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor) -> tuple[torch.Tensor, int]:
+    def _loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor | None) -> tuple[torch.Tensor, int]:
         history = position = None
         if batch.before is None:
             rows = torch.from_numpy(batch.rows).to(self.device)
@@ -238,7 +240,6 @@ class _Trainer:
     def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team) -> None:
         self.network, self.feeder, self.schedule, self.team = network, feeder, schedule, team
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
-        self.mask = order_mask(network.shape.columns).to(feeder.device)
         self.averaged = copy.deepcopy(network)
         self.steps = 0
         self.planned = schedule.steps
@@ -278,8 +279,10 @@ class _Trainer:
         """Train once through the batches: (mean loss, rows seen, whether the clock ran out)."""
         self.network.train()
         total, seen, cut_short = 0.0, 0.0, False
-        for batch, rank in zip(batches, column_orders(max(self.network.shape.columns) + 1, rng), strict=False):
-            mask = self.mask if rank is None else order_mask(self.network.shape.columns, rank).to(self.feeder.device)
+        columns = self.network.shape.columns
+        orders = column_orders(max(columns) + 1, rng) if self.schedule.any_order else repeat(None)
+        for batch, rank in zip(batches, orders, strict=False):
+            mask = None if rank is None else order_mask(columns, rank).to(self.feeder.device)
             share = self.feeder.share(batch)
             loss, rows = self.feeder.loss(self.network, share, mask)
             self.optimiser.zero_grad(set_to_none=True)
@@ -310,7 +313,7 @@ class _Trainer:
         self.averaged.eval()
         total, seen = 0.0, 0.0
         for batch in batches:
-            loss, rows = self.feeder.loss(self.averaged, self.feeder.share(batch), self.mask)
+            loss, rows = self.feeder.loss(self.averaged, self.feeder.share(batch), None)
             total, seen = total + loss.item() * rows, seen + rows
         total, seen = self.team.sums(total, seen)
         return total / max(seen, 1)
@@ -329,7 +332,7 @@ class _Trainer:
 
 
 def column_orders(columns: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64] | None]:
-    """For each batch the rank of every column in the drawing order: the table's own (None), which generation uses, and random ones
+    """For each batch the rank of every column in the drawing order: the table's own (None), which generation uses, and a random one
     in turn."""
     while True:
         yield None

@@ -28,7 +28,7 @@ def some_side(network: RowNetwork, rows: int) -> torch.Tensor | None:
     return network.side_input(context, torch.randn(rows, POSITION_FEATURES), torch.randn(rows, shape.hidden + shape.recurrent))
 
 
-def batched_logits(network: RowNetwork, tokens: torch.Tensor, mask: torch.Tensor, side: torch.Tensor | None) -> list[torch.Tensor]:
+def batched_logits(network: RowNetwork, tokens: torch.Tensor, mask: torch.Tensor | None, side: torch.Tensor | None) -> list[torch.Tensor]:
     hidden = network.hidden(network.embedded(tokens), mask, side)
     out = []
     for slot, size in enumerate(network.shape.slots):
@@ -52,6 +52,18 @@ def test_a_slot_never_sees_a_slot_that_comes_later(rank):
             column, source = SHAPE.columns[slot], SHAPE.columns[changed]
             knows = place[source] < place[column] or (source == column and changed < slot)
             assert bool((before[slot] != after[slot]).any()) == knows
+
+
+@pytest.mark.parametrize("slots", [1, 3, 4, 11])
+def test_the_own_order_in_blocks_is_the_whole_product_under_its_mask(slots):
+    torch.manual_seed(0)
+    shape = NetworkShape((5,) * slots, tuple(i // 2 for i in range(slots)), (), False, embedding=4, hidden=8)
+    network, tokens = RowNetwork(shape).eval(), some_tokens(shape, 20)
+    network.start_related(np.random.default_rng(0).random((slots, slots)) < 0.7)
+    for ours, whole in zip(
+        batched_logits(network, tokens, None, None), batched_logits(network, tokens, order_mask(shape.columns), None), strict=True
+    ):
+        torch.testing.assert_close(ours, whole)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, IN_SEQUENCE], ids=["independent", "in sequence"])
