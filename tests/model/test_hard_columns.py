@@ -164,7 +164,7 @@ def test_a_wide_table_keeps_the_few_columns_that_go_together():
 @pytest.mark.slow
 def test_a_table_of_two_hundred_columns_is_learned_and_made_whole():
     real = hard.wide(1_000, 200, 0)
-    made = twin(real, hard.wide_schema(200), 1_500, epochs=1)
+    made = twin(real, hard.wide_schema(200), 1_500, epochs=8)
     assert made.column_names == real.column_names
     assert [made[name].null_count for name in made.column_names] == [0] * 200
     assert max(hard.ks(real[f"n{i}"].to_numpy(), made[f"n{i}"].to_numpy()) for i in range(1, 200, 2)) < 2 * hard.noise(1_000) + DISTANCE
