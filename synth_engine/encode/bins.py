@@ -17,6 +17,9 @@ ROWS_PER_KNOT = 20
 """Values between two knots; the knots between such lie on a line. Closer ones would repeat what is chance in the values learned from:
 what is drawn would be nearer to them than to others of the same column."""
 
+MANY_BINS = 8
+"""Where there are fewer, the knots have to tell the shape of the column."""
+
 WIDE = 8
 """Steps between neighbouring values that an empty stretch measures at least."""
 
@@ -100,7 +103,8 @@ def _functions(values: Floats, shares: Floats) -> Floats:
     functions = []
     for start, stop, at in zip(edges[:-1], edges[1:], shares, strict=True):
         last = stop if stop < len(values) else stop - 1
-        known = at[:: _every(stop - start)] if np.array_equal(at, EVEN) else at  # a tail is no line
+        many = len(shares) >= MANY_BINS and np.array_equal(at, EVEN)  # a tail is no line
+        known = at[:: _every(stop - start)] if many else at
         functions.append(np.interp(at, known, np.interp(start + known * (last - start), np.arange(len(values)), smooth)))
     return np.array(functions)
 
