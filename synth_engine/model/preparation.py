@@ -25,13 +25,14 @@ from synth_engine.schema.types import MOMENT_TYPES, base_type
 
 LONGEST_SEQUENCE = 400
 """Mean length (over rows) above which a key's rows are no sequence worth learning, unless they are a time series or there are
-many owners, of whose rows the neighbours tell what those of others at the same time do not."""
+many owners, of whose rows the neighbours tell what neither those of others at the same time do nor their siblings at large."""
 
 LONGEST_TELLING_SEQUENCE = 10_000
 """Mean length (over rows) above which only a time series is a sequence: its rows are drawn one after the other."""
 
 OWN_TELLING = 0.1
-"""Dependence between siblings, beyond that between neighbours of different owners, that makes so long a sequence worth learning."""
+"""Dependence between neighbours of one owner, beyond that between neighbours of different owners and between siblings at large, that
+makes so long a sequence worth learning."""
 
 SHORT_SEQUENCE = 20
 """Mean length (over rows) up to which a key's rows are a sequence even if siblings tell little."""
@@ -329,7 +330,7 @@ def _choose_owner(
         series = mean_length > SHORT_SEQUENCE and _is_time_series(parents[i], moment)
         told = _sibling_dependence(*_in_sequence(natural, parents[i]), parents[i], coarse)
         if mean_length > LONGEST_SEQUENCE:
-            own = told - _strangers_dependence(natural, parents[i], coarse)
+            own = told - max(_strangers_dependence(natural, parents[i], coarse), _family_dependence(natural, parents[i], coarse))
             many = len(np.unique(parents[i][parents[i] >= 0])) >= FEWEST_OWNERS
             worth = many and mean_length <= LONGEST_TELLING_SEQUENCE and own >= OWN_TELLING
         else:
@@ -387,6 +388,13 @@ def _strangers_dependence(natural: NDArray[np.int64], parent: NDArray[np.int64],
     """How much rows of different owners that follow each other tell of each other: what the time tells, not the owner."""
     owner = parent[natural]
     return _dependence(natural, owner[1:] != owner[:-1], coarse)
+
+
+def _family_dependence(natural: NDArray[np.int64], parent: NDArray[np.int64], coarse: Mapping[str, NDArray[np.uint8]]) -> float:
+    """How much siblings tell of each other wherever they stand: what the owner tells, not the order."""
+    order, sequence = _in_sequence(natural, parent)
+    anyhow = np.lexsort((np.random.default_rng(0).random(len(order)), sequence))
+    return _sibling_dependence(order[anyhow], sequence, parent, coarse)
 
 
 def _dependence(order: NDArray[np.int64], paired: NDArray[np.bool_], coarse: Mapping[str, NDArray[np.uint8]]) -> float:
