@@ -25,7 +25,7 @@ from synth_engine.schema.types import MOMENT_TYPES, base_type
 
 LONGEST_SEQUENCE = 400
 """Mean length (over rows) above which a key's rows are no sequence worth learning, unless they are a time series or there are
-many owners, of whose rows the neighbours tell what neither those of others at the same time do nor their siblings at large."""
+many owners, of whose rows the neighbours tell beyond those of others at the same time and their siblings at large."""
 
 LONGEST_TELLING_SEQUENCE = 10_000
 """Mean length (over rows) above which only a time series is a sequence: its rows are drawn one after the other."""
@@ -330,7 +330,7 @@ def _choose_owner(
         series = mean_length > SHORT_SEQUENCE and _is_time_series(parents[i], moment)
         told = _sibling_dependence(*_in_sequence(natural, parents[i]), parents[i], coarse)
         if mean_length > LONGEST_SEQUENCE:
-            own = told - max(_strangers_dependence(natural, parents[i], coarse), _family_dependence(natural, parents[i], coarse))
+            own = told - _strangers_dependence(natural, parents[i], coarse) - _family_dependence(natural, parents[i], coarse)
             many = len(np.unique(parents[i][parents[i] >= 0])) >= FEWEST_OWNERS
             worth = many and mean_length <= LONGEST_TELLING_SEQUENCE and own >= OWN_TELLING
         else:
