@@ -19,6 +19,12 @@ from synth_engine.encode.number import NumberCoder, decimal_places
 
 NULL, ABSOLUTE, FIRST_STEP = 0, 1, 2
 
+ROOM_AT = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
+"""Numbers of siblings to come for which it is known how far from the end of the column's range rows keep."""
+
+SELDOM, FEWEST_TO_TELL = 0.01, 200
+"""Share of the rows that come nearer to the end, and rows that it takes to tell."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -66,11 +72,13 @@ class RelativeEncoder:
         data_type: str,
         floors: Sequence[bool],
         starts: Sequence[NDArray[np.bool_]],
+        room: Floats,
     ) -> None:
         """`starts` tells for each of the absolute coder's slots the tokens that rows without a reference may have: there may
-        be few such rows (a series has one), too few to learn from what is usual at all other rows."""
+        be few such rows (a series has one), too few to learn from what is usual at all other rows. `room` is what rows leave for
+        the siblings to come, at numbers of these of `ROOM_AT`."""
         self.absolute, self.steppers, self.data_type = absolute, list(steppers), data_type
-        self.floors, self.starts = list(floors), list(starts)
+        self.floors, self.starts, self.room = list(floors), list(starts), room
         self.slots = [FIRST_STEP + sum(s.coder.size for s in self.steppers), *absolute.slots]
 
     @classmethod
@@ -96,7 +104,9 @@ class RelativeEncoder:
             for reference, base in references
             for both in [known & np.isfinite(base)]
         ]
-        return cls(absolute, steppers, data_type, floors, _seen(absolute, values[free]))
+        before = next((base for reference, base in references if reference.source == "previous"), None)
+        room = np.zeros(len(ROOM_AT)) if before is None else _room(values, before, absolute)
+        return cls(absolute, steppers, data_type, floors, _seen(absolute, values[free]), room)
 
     def not_before(self, values: Floats, references: Sequence[Floats]) -> Floats:
         """The values, none of them before a reference that no real value is before, whichever the step was told from."""
@@ -199,13 +209,15 @@ class RelativeEncoder:
 
     def _feasible(self, stepper: Stepper, base: Floats, later: NDArray[np.int64] | None) -> tuple[Floats, Floats]:
         """Shortest and longest step from each reference's value that ends inside the column's range, with room for the
-        siblings to come."""
+        siblings to come: what rows keep for them as a rule, or they would crowd at the end."""
         first, last = self.absolute.days.bounds()
-        reserve = 0.0 if later is None else later * self._shortest_step()
+        reserve = (
+            0.0 if later is None else np.maximum(later * self._shortest_step(), np.interp(later, (0, *ROOM_AT), np.r_[0.0, self.room]))
+        )
         if stepper.in_days:
             day = np.floor(base / self.absolute.unit)
             return first - day, last - day - np.ceil(reserve / self.absolute.unit)
-        end = (last + 1) * self.absolute.unit - 1  # the last second, or the day
+        end = _end(self.absolute)
         return first * self.absolute.unit - base, end - base - reserve
 
     def _shortest_step(self) -> float:
@@ -250,16 +262,41 @@ class RelativeEncoder:
             "data_type": self.data_type,
             "floors": self.floors,
             "starts": [np.flatnonzero(seen).tolist() for seen in self.starts],
+            "room": self.room.tolist(),
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> RelativeEncoder:
         absolute = MomentCoder.from_json(raw["absolute"])
         starts = [np.isin(np.arange(size), seen) for size, seen in zip(absolute.slots, raw["starts"], strict=True)]
-        return cls(absolute, [Stepper.from_json(s) for s in raw["steppers"]], raw["data_type"], raw["floors"], starts)
+        return cls(
+            absolute, [Stepper.from_json(s) for s in raw["steppers"]], raw["data_type"], raw["floors"], starts, np.array(raw["room"])
+        )
 
     def protections(self) -> list[str]:
         return ["longest and shortest distances drawn in to the mean of the outermost entities"]
+
+
+def _end(absolute: MomentCoder) -> float:
+    """The last second of the column's range, or the last day."""
+    return (absolute.days.bounds()[1] + 1) * absolute.unit - 1
+
+
+def _room(values: Floats, before: Floats, absolute: MomentCoder) -> Floats:
+    """How much before the end all rows but `SELDOM` are, at the numbers `ROOM_AT` of siblings to come. `before` is the previous
+    sibling's value, NaN where a sequence starts."""
+    start = ~np.isfinite(before)
+    start[:1] = True
+    first = np.flatnonzero(start)
+    length = np.diff(np.r_[first, len(values)])
+    later = np.repeat(first + length, length) - 1 - np.arange(len(values))
+    left, room = _end(absolute) - values, np.zeros(len(ROOM_AT))
+    for place, (fewest, more) in enumerate(zip(ROOM_AT, (*ROOM_AT[1:], np.inf), strict=True)):
+        rows = np.isfinite(values) & (later >= fewest) & (later < more)
+        if rows.sum() >= FEWEST_TO_TELL:
+            room[place] = max(float(np.quantile(left[rows], SELDOM)), 0.0)
+    found: Floats = np.maximum.accumulate(room)
+    return found
 
 
 def _seen(absolute: MomentCoder, values: Floats) -> list[NDArray[np.bool_]]:

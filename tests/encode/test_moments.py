@@ -158,3 +158,19 @@ def test_a_long_walk_of_steps_stays_within_the_range_of_the_column(data_type):
         at = encoder.decode(tokens, which, start, draw_of(np.array([row]), 1500))
     _, last = encoder.absolute.days.bounds()
     assert np.floor(at[0] / unit) <= last
+
+
+def test_rows_with_siblings_to_come_keep_as_far_from_the_end_as_real_ones_do():
+    # 300 owners of 6 rows, 50 days apart: who has k rows to come is 50 k days before the end or more
+    day = np.arange(6.0)[None, :] * 50 + np.arange(300)[:, None] % 20
+    base = np.concatenate([np.full((300, 1), np.nan), day[:, :-1]], axis=1)
+    encoder = RelativeEncoder.fit(
+        day.reshape(-1), [(Reference("previous"), base.reshape(-1))], np.repeat(np.arange(300), 6), EncodingSettings(), 1.0, "date"
+    )
+    late, which = np.full(3, 180.0), np.zeros(3, dtype=np.int64)
+    longest = [encoder._feasible(encoder.steppers[0], late, np.array([later]))[1].max() for later in (0, 1, 2)]
+    end = encoder.absolute.days.bounds()[1]
+    assert longest[0] == end - 180
+    assert longest[1] <= longest[0] - 49 and longest[2] <= longest[0] - 99
+    restored = RelativeEncoder.from_json(encoder.to_json())
+    assert (restored.allowed(which, late, np.arange(3)) == encoder.allowed(which, late, np.arange(3))).all()
