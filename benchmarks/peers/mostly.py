@@ -1,5 +1,5 @@
-"""MOSTLY AI SDK in local mode: one generator with all tables. A table's context is the parent with the fewest children a row, of
-those most of whose rows have any: one with few that have many gives it sequences too long to learn, or none."""
+"""MOSTLY AI SDK in local mode: one generator with all tables. A table's context is the parent with the fewest children a row that has
+any: long sequences cost it most. Where hardly any row has children it would draw none at all."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ ENCODINGS = {
     "timestamp": "TABULAR_DATETIME",
 }
 """By kind. All other columns are texts to it, which its tabular models write letter by letter."""
+
+
+SHARE = 0.05
+"""Share of a parent's rows that must have children for it to be a context."""
 
 
 def main() -> None:
@@ -61,7 +65,7 @@ def _keys(facts: TableFacts, frames: Mapping[str, pd.DataFrame], remarks: list[s
     typical = []
     for column, parent, _ in keys:
         used = children[column].dropna().nunique()
-        if parent != facts["name"] and 2 * used >= len(frames[parent]):  # a table cannot be its own context
+        if parent != facts["name"] and used >= SHARE * len(frames[parent]):  # a table cannot be its own context
             typical.append((len(children) / max(used, 1), column))
     context = min(typical)[1] if typical else None
     return [{"column": column, "referenced_table": parent, "is_context": column == context} for column, parent, _ in keys]
