@@ -73,7 +73,7 @@ class Trial:
         asked = {
             "data": self.data.digest(),
             "cap": self.cap_seconds,
-            "told": hashlib.sha256((Path(__file__).parent / "peers" / f"{name}.py").read_bytes()).hexdigest(),
+            "told": telling(name, variant),
             "versions": hashlib.sha256(versions.read_bytes()).hexdigest() if versions else learning(),
         }
 
@@ -119,12 +119,22 @@ def scoring() -> str:
 
 def learning() -> str:
     """sha256 of the engine's code that learns and draws: when it changes, this product is run anew."""
-    return _digest(ENGINE / "encode", ENGINE / "model")
+    return _digest(ENGINE, ENGINE / "encode", ENGINE / "model")
+
+
+def telling(peer: str, variant: str) -> str:
+    """sha256 of the code that runs a peer, and of the variants of one."""
+    here = Path(__file__).parent
+    return _sha256([here / "peers" / f"{peer}.py", here / "peers" / "contract.py", *([here / "variants.py"] if variant else [])])
 
 
 def _digest(*rooms: Path) -> str:
+    return _sha256(sorted(path for room in rooms for path in room.glob("*.py")))
+
+
+def _sha256(files: Sequence[Path]) -> str:
     found = hashlib.sha256()
-    for path in sorted(path for room in rooms for path in room.glob("*.py")):
+    for path in files:
         found.update(path.read_bytes())
     return found.hexdigest()
 

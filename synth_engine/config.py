@@ -20,8 +20,8 @@ class _Section(BaseModel):
 
 class Training(_Section):
     """How long and how large. `time_budget_seconds` bounds the whole training; a run it cuts short is not
-    reproducible to the byte, and its manifest says so. With `any_order` a model can complete rows from any of their columns, and
-    follows the source less closely."""
+    reproducible to the byte, and its manifest says so. With `any_order` the networks learn to draw columns in any order, which
+    completing rows takes (no command does so yet), and follow the source less closely."""
 
     size: Literal["small", "medium", "large"] = "medium"
     max_epochs: int = Field(default=60, ge=1)

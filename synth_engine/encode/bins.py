@@ -17,8 +17,12 @@ ROWS_PER_KNOT = 20
 """Values between two knots; the knots between such lie on a line. Closer ones would repeat what is chance in the values learned from:
 what is drawn would be nearer to them than to others of the same column."""
 
+APART = 5
+"""Values between two knots at least, where few bins have to tell the shape of a column or a tail its end: each knot is a mean of so
+many, and of means that overlap the values could be had back."""
+
 MANY_BINS = 8
-"""Where there are fewer, the knots have to tell the shape of the column."""
+"""With so many bins in a column its shape is told by these, not by their knots."""
 
 WIDE = 8
 """Steps between neighbouring values that an empty stretch measures at least."""
@@ -50,7 +54,7 @@ def quantile_bins(rest: Floats, entity: NDArray[np.int64], most: int, extreme_en
     bins = sum(count for _, count in parts)
     at, found = 0, []
     for values, count in parts:
-        found.append(_functions(values, fractions(bins)[at : at + count]))
+        found.append(_functions(values, fractions(bins)[at : at + count], bins >= MANY_BINS))
         at += count
     return np.maximum.accumulate(np.concatenate(found).reshape(-1)).reshape(-1, KNOTS)
 
@@ -96,25 +100,25 @@ def _outermost(values: Floats, entity: NDArray[np.int64], entities: int) -> floa
         take *= 4
 
 
-def _functions(values: Floats, shares: Floats) -> Floats:
+def _functions(values: Floats, shares: Floats, coarse: bool) -> Floats:
     # a knot is the mean of five neighbours, so that no order statistic is kept as it was
-    smooth = np.convolve(np.pad(values, 2, mode="edge"), np.full(5, 0.2), mode="valid")
+    smooth = np.convolve(np.pad(values, 2, mode="edge"), np.full(APART, 1 / APART), mode="valid")
     edges = np.linspace(0, len(values), len(shares) + 1).astype(np.int64)
     functions = []
     for start, stop, at in zip(edges[:-1], edges[1:], shares, strict=True):
         last = stop if stop < len(values) else stop - 1
-        many = len(shares) >= MANY_BINS and np.array_equal(at, EVEN)  # a tail is no line
-        known = at[:: _every(stop - start)] if many else at
+        known = _known(at, last - start, ROWS_PER_KNOT if coarse and np.array_equal(at, EVEN) else APART)  # a tail is no line
         functions.append(np.interp(at, known, np.interp(start + known * (last - start), np.arange(len(values)), smooth)))
     return np.array(functions)
 
 
-def _every(rows: int) -> int:
-    """Every which knot of a bin of so many values is told."""
-    step = 1
-    while step < KNOTS - 1 and step * rows < ROWS_PER_KNOT * (KNOTS - 1):
-        step *= 2
-    return step
+def _known(at: Floats, rows: int, apart: int) -> Floats:
+    """Those shares of a bin of so many values that are told: its ends, and between them what is so many values apart."""
+    known = [0.0]
+    for share in at[1:-1].tolist():
+        if (share - known[-1]) * rows >= apart and (1 - share) * rows >= apart:
+            known.append(share)
+    return np.array([*known, 1.0])
 
 
 def _cuts(rest: Floats, entity: NDArray[np.int64], most: int, extreme_entities: int) -> NDArray[np.int64]:

@@ -20,7 +20,6 @@ TELLING = 0.02
 GROUPS = 8
 """Stretches of neighbouring bins that have shares of their own: what is dear ends otherwise than what is cheap."""
 
-
 FITTINGS = 20
 """Rounds in which shares are fitted to what the bins have room for."""
 

@@ -23,7 +23,7 @@ ROOM_AT = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 """Numbers of siblings to come for which it is known how far from the end of the column's range rows keep."""
 
 SELDOM, FEWEST_TO_TELL = 0.01, 200
-"""Share of the rows that come nearer to the end, and rows that it takes to tell."""
+"""Share of the entities that come nearer to the end, and entities that it takes to tell."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,10 @@ class RelativeEncoder:
         settings: EncodingSettings,
         unit: float,
         data_type: str,
+        later: NDArray[np.int64] | None = None,
     ) -> RelativeEncoder:
-        """`references` in order of preference, each with its value for every row (NaN where there is none)."""
+        """`references` in order of preference, each with its value for every row (NaN where there is none). `later` is how many
+        siblings come after each row, None where rows are in no sequence."""
         known = np.isfinite(values)
         absolute = MomentCoder.fit(values[known], entity[known], settings, unit)
         steppers, free = [], known.copy()
@@ -104,8 +106,7 @@ class RelativeEncoder:
             for reference, base in references
             for both in [known & np.isfinite(base)]
         ]
-        before = next((base for reference, base in references if reference.source == "previous"), None)
-        room = np.zeros(len(ROOM_AT)) if before is None else _room(values, before, absolute)
+        room = np.zeros(len(ROOM_AT)) if later is None else _room(values, later, entity, settings.extreme_entities, _end(absolute))
         return cls(absolute, steppers, data_type, floors, _seen(absolute, values[free]), room)
 
     def not_before(self, values: Floats, references: Sequence[Floats]) -> Floats:
@@ -211,14 +212,15 @@ class RelativeEncoder:
         """Shortest and longest step from each reference's value that ends inside the column's range, with room for the
         siblings to come: what rows keep for them as a rule, or they would crowd at the end."""
         first, last = self.absolute.days.bounds()
-        reserve = (
-            0.0 if later is None else np.maximum(later * self._shortest_step(), np.interp(later, (0, *ROOM_AT), np.r_[0.0, self.room]))
-        )
+        shortest, unit = self._shortest_step(), self.absolute.unit
+        to_come = np.zeros(len(base)) if later is None else later.astype(np.float64)
+        reserve, room = to_come * shortest, np.interp(to_come, (0, *ROOM_AT), np.r_[0.0, self.room])
         if stepper.in_days:
-            day = np.floor(base / self.absolute.unit)
-            return first - day, last - day - np.ceil(reserve / self.absolute.unit)
-        end = _end(self.absolute)
-        return first * self.absolute.unit - base, end - base - reserve
+            day = np.floor(base / unit)
+            left = last - day
+            return first - day, _longest(left - np.ceil(reserve / unit), left - np.ceil(room / unit), max(np.ceil(shortest / unit), 1.0))
+        left = _end(self.absolute) - base
+        return first * unit - base, _longest(left - reserve, left - room, max(shortest, 1.0))
 
     def _shortest_step(self) -> float:
         """The least that lies between siblings, 0 if they may coincide."""
@@ -274,7 +276,8 @@ class RelativeEncoder:
         )
 
     def protections(self) -> list[str]:
-        return ["longest and shortest distances drawn in to the mean of the outermost entities"]
+        told = ["longest and shortest distances drawn in to the mean of the outermost entities"]
+        return [*told, "room at the end of sequences known as a mean of entities"] if self.room.any() else told
 
 
 def _end(absolute: MomentCoder) -> float:
@@ -282,19 +285,23 @@ def _end(absolute: MomentCoder) -> float:
     return (absolute.days.bounds()[1] + 1) * absolute.unit - 1
 
 
-def _room(values: Floats, before: Floats, absolute: MomentCoder) -> Floats:
-    """How much before the end all rows but `SELDOM` are, at the numbers `ROOM_AT` of siblings to come. `before` is the previous
-    sibling's value, NaN where a sequence starts."""
-    start = ~np.isfinite(before)
-    start[:1] = True
-    first = np.flatnonzero(start)
-    length = np.diff(np.r_[first, len(values)])
-    later = np.repeat(first + length, length) - 1 - np.arange(len(values))
-    left, room = _end(absolute) - values, np.zeros(len(ROOM_AT))
-    for place, (fewest, more) in enumerate(zip(ROOM_AT, (*ROOM_AT[1:], np.inf), strict=True)):
-        rows = np.isfinite(values) & (later >= fewest) & (later < more)
-        if rows.sum() >= FEWEST_TO_TELL:
-            room[place] = max(float(np.quantile(left[rows], SELDOM)), 0.0)
+def _longest(possible: Floats, usual: Floats, step: float) -> Floats:
+    """The longest step that keeps the usual room; where that leaves none of this length, the longest possible: siblings must not coincide
+    because one came late."""
+    return np.where(usual >= step, np.minimum(usual, possible), possible)
+
+
+def _room(values: Floats, later: NDArray[np.int64], entity: NDArray[np.int64], fewest: int, end: float) -> Floats:
+    """How much before the end all entities but `SELDOM` are, at the numbers `ROOM_AT` of siblings to come: a mean over `fewest` of
+    them or more, so that it is no value of one."""
+    room, left = np.zeros(len(ROOM_AT)), end - values
+    for place, (least, more) in enumerate(zip(ROOM_AT, (*ROOM_AT[1:], np.inf), strict=True)):
+        rows = np.flatnonzero(np.isfinite(values) & (later >= least) & (later < more))
+        nearest = rows[np.lexsort((left[rows], entity[rows]))]
+        nearest = np.sort(left[nearest[np.r_[True, np.diff(entity[nearest]) != 0][: len(nearest)]]])
+        if len(nearest) >= FEWEST_TO_TELL:
+            some = max(fewest, int(2 * SELDOM * len(nearest)))
+            room[place] = max(float(nearest[:some].mean()), 0.0)
     found: Floats = np.maximum.accumulate(room)
     return found
 

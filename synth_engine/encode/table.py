@@ -89,14 +89,15 @@ class TableEncoder:
         seed: int,
         wanted: Mapping[str, ColumnSettings] | None = None,
         unique: Collection[str] = (),
+        later: NDArray[np.int64] | None = None,
     ) -> TableEncoder:
         """Fit every column; `references` names the columns that are told as steps, and from what, `wanted` those whose format
-        is given, `unique` those in which no value may repeat."""
+        is given, `unique` those in which no value may repeat; `later` is how many siblings come after each row."""
         ordered = sorted(columns, key=lambda c: (c.name not in references, c.kind not in (Kind.DATE, Kind.TIMESTAMP)))
         encoded, at = [], 0
         for column in ordered:
             fitted = (wanted or {}).get(column.name, AS_FOUND), column.name in unique, entity, settings, stream(seed, column.name)
-            encoder = _fit_column(column, data[column.name], references.get(column.name, ()), *fitted)
+            encoder = _fit_column(column, data[column.name], references.get(column.name, ()), *fitted, later)
             width = len(encoder.slots) if encoder else 0
             encoded.append(EncodedColumn(column, list(range(at, at + width)), encoder, _has_nulls(column, data[column.name])))
             at += width
@@ -185,6 +186,7 @@ def _fit_column(
     entity: NDArray[np.int64],
     settings: EncodingSettings,
     seed: int,
+    later: NDArray[np.int64] | None,
 ) -> Encoder | RelativeEncoder | None:
     """The encoder that a column's kind and type ask for, and a format that is given."""
     stored = base_type(column.data_type)
@@ -205,7 +207,7 @@ def _fit_column(
         # every value is rare and none may be null: they are written anew, as their type asks
     if references:
         return RelativeEncoder.fit(
-            to_floats(values, column.data_type), references, entity, settings, unit_of(column.data_type), column.data_type
+            to_floats(values, column.data_type), references, entity, settings, unit_of(column.data_type), column.data_type, later
         )
     if stored in MOMENT_TYPES:
         return MomentEncoder.fit(values, column.data_type, entity, settings)

@@ -95,6 +95,7 @@ def _packed(shape: NetworkShape, examples: Examples, schedule: Schedule, device:
         "shape": shape.to_json(),
         "schedule": asdict(schedule),
         "device": device.type,
+        "copies": examples.copies,
         "context": arrays.of_context(examples.context),
         "positions": [[arrays.number(p) for p in found] for found in (examples.slot_positions, examples.context_positions)],
     }
@@ -117,6 +118,8 @@ def _unpacked(facts: dict[str, Any], arrays: list[NDArray[Any]]) -> tuple[Networ
         context(facts["context"]),
         of(facts["sequence"]),
         of(facts["held_out"]),
-        *([of(number) for number in found] for found in facts["positions"]),
+        [of(number) for number in facts["positions"][0]],
+        [of(number) for number in facts["positions"][1]],
+        facts["copies"],
     )
     return NetworkShape.from_json(facts["shape"]), examples, Schedule(**facts["schedule"]), torch.device(facts["device"])

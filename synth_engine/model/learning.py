@@ -284,6 +284,7 @@ def _with_rare_parents(examples: Examples) -> Examples:
         examples.held_out[rows],
         examples.slot_positions,
         examples.context_positions,
+        len(more),
     )
 
 

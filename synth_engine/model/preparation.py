@@ -452,6 +452,13 @@ def _spread(values: Floats) -> float:
     return float((high - low) + (third - first))
 
 
+def siblings_to_come(sequence: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many rows of the same sequence come after each row; rows of one stand together."""
+    first = np.flatnonzero(np.r_[True, sequence[1:] != sequence[:-1]][: len(sequence)])
+    length = np.diff(np.r_[first, len(sequence)])
+    return np.repeat(first + length, length) - 1 - np.arange(len(sequence))
+
+
 def encode_table(
     one: PreparedTable,
     prepared: Mapping[str, PreparedTable],
@@ -464,7 +471,8 @@ def encode_table(
     pairs = {name: list(zip(one.references[name], references[name], strict=True)) for name in one.references}
     columns, data = one.value_columns, {**one.data, **one.loose}
     unique = {key[0] for key in (one.table.primary_key, *one.table.unique) if len(key) == 1}
-    encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name), wanted, unique)
+    later = None if one.sequence is None else siblings_to_come(one.sequence)
+    encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name), wanted, unique, later)
     tokens, learn = encoder.encode(data, references)
     return (
         encoder,

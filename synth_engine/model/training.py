@@ -42,7 +42,7 @@ FALLS = 3
 class Examples:
     """What a network learns from. `tokens` and `learn` have shape (rows, slots); `sequence` numbers each row's sequence (rows
     of one stand together, in order) or is None for independent rows. The positions give the natural order of tokens, where they
-    have one."""
+    have one. The last `copies` rows are repeated ones."""
 
     tokens: NDArray[np.int32]
     learn: NDArray[np.bool_] | None
@@ -51,6 +51,7 @@ class Examples:
     held_out: NDArray[np.bool_]
     slot_positions: Sequence[Floats | None] = ()
     context_positions: Sequence[Floats | None] = ()
+    copies: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def train(
         network.to(device)
     network.start_from_frequencies(examples.tokens, examples.learn)
     if len(shape.slots) >= WIDE:
-        network.start_related(related_slots(examples.tokens[training], shape.columns, examples.slot_positions))
+        once = training[: len(training) - examples.copies]  # repeated rows would seem to agree beyond chance
+        network.start_related(related_slots(examples.tokens[: len(once)][once], shape.columns, examples.slot_positions))
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)
     trainer = _Trainer(network, feeder, schedule, team)

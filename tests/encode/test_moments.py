@@ -160,17 +160,41 @@ def test_a_long_walk_of_steps_stays_within_the_range_of_the_column(data_type):
     assert np.floor(at[0] / unit) <= last
 
 
+def in_sequences(day, owners):
+    """An encoder of these days, shape (owners, rows), each told from the one before."""
+    base = np.concatenate([np.full((owners, 1), np.nan), day[:, :-1]], axis=1)
+    later = np.tile(np.arange(day.shape[1])[::-1], owners)
+    entity = np.repeat(np.arange(owners), day.shape[1])
+    references = [(Reference("previous"), base.reshape(-1))]
+    return RelativeEncoder.fit(day.reshape(-1), references, entity, EncodingSettings(), 1.0, "date", later)
+
+
 def test_rows_with_siblings_to_come_keep_as_far_from_the_end_as_real_ones_do():
-    # 300 owners of 6 rows, 50 days apart: who has k rows to come is 50 k days before the end or more
-    day = np.arange(6.0)[None, :] * 50 + np.arange(300)[:, None] % 20
-    base = np.concatenate([np.full((300, 1), np.nan), day[:, :-1]], axis=1)
-    encoder = RelativeEncoder.fit(
-        day.reshape(-1), [(Reference("previous"), base.reshape(-1))], np.repeat(np.arange(300), 6), EncodingSettings(), 1.0, "date"
-    )
-    late, which = np.full(3, 180.0), np.zeros(3, dtype=np.int64)
-    longest = [encoder._feasible(encoder.steppers[0], late, np.array([later]))[1].max() for later in (0, 1, 2)]
+    # rows are 50 days apart: who has k rows to come is 50 k days before the end or more
+    encoder = in_sequences(np.arange(6.0)[None, :] * 50 + np.arange(300)[:, None] % 20, 300)
+    late, which = np.full(3, 150.0), np.zeros(3, dtype=np.int64)
+    longest = encoder._feasible(encoder.steppers[0], late, np.arange(3))[1]
     end = encoder.absolute.days.bounds()[1]
-    assert longest[0] == end - 180
-    assert longest[1] <= longest[0] - 49 and longest[2] <= longest[0] - 99
+    assert longest[0] == end - 150
+    assert longest[1] <= longest[0] - 49 and longest[2] == longest[0] - 100  # two steps of 50 days would end too late: as far as can be
     restored = RelativeEncoder.from_json(encoder.to_json())
     assert (restored.allowed(which, late, np.arange(3)) == encoder.allowed(which, late, np.arange(3))).all()
+
+
+def test_siblings_do_not_coincide_because_one_came_late():
+    rng = np.random.default_rng(0)
+    encoder = in_sequences(1_000 + np.cumsum(rng.integers(2, 9, (250, 40)), axis=1).astype(np.float64), 250)
+    last = encoder.absolute.days.bounds()[1]
+    for later in (1, 5, 12, 30):
+        base = np.arange(1_000.0, last - 3 * later)
+        assert (encoder._feasible(encoder.steppers[0], base, np.full(len(base), later))[1] >= 2).all()
+
+
+def test_the_room_kept_at_the_end_is_that_of_no_single_entity():
+    rng = np.random.default_rng(1)
+    day = np.sort(rng.integers(0, 100_000, (300, 2)), axis=1).astype(np.float64)
+    encoder = in_sequences(day, 300)
+    assert encoder.room[0] > 0
+    left = encoder.absolute.days.bounds()[1] - day[:, 0]
+    assert np.abs(left - encoder.room[0]).min() > 1e-6 and (left < encoder.room[0]).sum() >= 3
+    assert not in_sequences(day[:150], 150).room.any()  # too few to tell

@@ -1,0 +1,38 @@
+"""Slots of wide tables that tell of each other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from synth_engine.model.relevance import related_slots
+
+
+def independent(rows: int, slots: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 8, (rows, slots)).astype(np.int32)
+
+
+def test_slots_that_depend_on_each_other_are_found_and_hardly_any_others():
+    tokens = independent(3_000, 30)
+    tokens[:, 7] = np.where(np.random.default_rng(1).random(3_000) < 0.3, tokens[:, 3], tokens[:, 7])
+    related = related_slots(tokens, range(30), [])
+    assert related[3, 7] and related[7, 3]
+    others = related & ~np.eye(30, dtype=bool)
+    others[3, 7] = others[7, 3] = False
+    assert others.mean() < 0.05
+
+
+def test_slots_of_one_column_are_related_whatever_they_say():
+    related = related_slots(independent(500, 4), [0, 0, 1, 2], [])
+    assert related[0, 1] and related.diagonal().all()
+
+
+def test_neighbours_in_their_natural_order_are_one_group():
+    rng = np.random.default_rng(2)
+    value = rng.random(4_000)
+    tokens = np.stack([(value * 60).astype(np.int32), ((value + rng.normal(0, 0.2, 4_000)).clip(0, 0.999) * 60).astype(np.int32)], axis=1)
+    positions = [np.linspace(0, 1, 60), np.linspace(0, 1, 60)]
+    assert related_slots(tokens, [0, 1], positions)[0, 1]
+
+
+def test_no_rows_relate_nothing():
+    assert related_slots(np.zeros((0, 3), np.int32), [0, 1, 2], []).tolist() == np.eye(3, dtype=bool).tolist()
