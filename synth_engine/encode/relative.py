@@ -22,7 +22,7 @@ NULL, ABSOLUTE, FIRST_STEP = 0, 1, 2
 ROOM_AT = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 """Numbers of siblings to come for which it is known how far from the end of the column's range rows keep."""
 
-SELDOM, FEWEST_TO_TELL = 0.01, 200
+SELDOM, FEWEST_TO_TELL = 0.03, 200
 """Share of the entities that come nearer to the end, and entities that it takes to tell."""
 
 
@@ -217,10 +217,10 @@ class RelativeEncoder:
         reserve, room = to_come * shortest, np.interp(to_come, (0, *ROOM_AT), np.r_[0.0, self.room])
         if stepper.in_days:
             day = np.floor(base / unit)
-            left = last - day
-            return first - day, _longest(left - np.ceil(reserve / unit), left - np.ceil(room / unit), max(np.ceil(shortest / unit), 1.0))
+            left, reserve, room, shortest = last - day, np.ceil(reserve / unit), np.ceil(room / unit), np.ceil(shortest / unit)
+            return first - day, _longest(left, reserve, room, np.maximum(np.floor(left / (to_come + 1)), shortest))
         left = _end(self.absolute) - base
-        return first * unit - base, _longest(left - reserve, left - room, max(shortest, 1.0))
+        return first * unit - base, _longest(left, reserve, room, np.maximum(left / (to_come + 1), shortest))
 
     def _shortest_step(self) -> float:
         """The least that lies between siblings, 0 if they may coincide."""
@@ -285,23 +285,24 @@ def _end(absolute: MomentCoder) -> float:
     return (absolute.days.bounds()[1] + 1) * absolute.unit - 1
 
 
-def _longest(possible: Floats, usual: Floats, step: float) -> Floats:
-    """The longest step that keeps the usual room; where that leaves none of this length, the longest possible: siblings must not coincide
-    because one came late."""
-    return np.where(usual >= step, np.minimum(usual, possible), possible)
+def _longest(left: Floats, reserve: Floats, room: Floats, fair: Floats) -> Floats:
+    """The longest step that keeps the usual room, or a fair share of what is left for those that came late: they must neither crowd at
+    the end nor coincide. Never one that does not leave the `reserve`."""
+    longest: Floats = np.minimum(np.maximum(left - room, fair), left - reserve)
+    return longest
 
 
 def _room(values: Floats, later: NDArray[np.int64], entity: NDArray[np.int64], fewest: int, end: float) -> Floats:
-    """How much before the end all entities but `SELDOM` are, at the numbers `ROOM_AT` of siblings to come: a mean over `fewest` of
-    them or more, so that it is no value of one."""
-    room, left = np.zeros(len(ROOM_AT)), end - values
+    """How much before the end all entities but `SELDOM` are, at the numbers `ROOM_AT` of siblings to come: a mean over so many neighbours
+    in rank that it is no value of one."""
+    room, left, several = np.zeros(len(ROOM_AT)), end - values, max(fewest, 5)
     for place, (least, more) in enumerate(zip(ROOM_AT, (*ROOM_AT[1:], np.inf), strict=True)):
         rows = np.flatnonzero(np.isfinite(values) & (later >= least) & (later < more))
-        nearest = rows[np.lexsort((left[rows], entity[rows]))]
-        nearest = np.sort(left[nearest[np.r_[True, np.diff(entity[nearest]) != 0][: len(nearest)]]])
-        if len(nearest) >= FEWEST_TO_TELL:
-            some = max(fewest, int(2 * SELDOM * len(nearest)))
-            room[place] = max(float(nearest[:some].mean()), 0.0)
+        rows = rows[np.lexsort((left[rows], entity[rows]))]
+        nearest = np.sort(left[rows[np.r_[True, np.diff(entity[rows]) != 0][: len(rows)]]])
+        if len(nearest) >= max(FEWEST_TO_TELL, several):
+            first = int(np.clip(SELDOM * len(nearest) - several / 2, 0, len(nearest) - several))
+            room[place] = max(float(nearest[first : first + several].mean()), 0.0)
     found: Floats = np.maximum.accumulate(room)
     return found
 

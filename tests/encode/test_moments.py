@@ -176,7 +176,8 @@ def test_rows_with_siblings_to_come_keep_as_far_from_the_end_as_real_ones_do():
     longest = encoder._feasible(encoder.steppers[0], late, np.arange(3))[1]
     end = encoder.absolute.days.bounds()[1]
     assert longest[0] == end - 150
-    assert longest[1] <= longest[0] - 49 and longest[2] == longest[0] - 100  # two steps of 50 days would end too late: as far as can be
+    assert longest[1] <= longest[0] - 49
+    assert longest[2] == longest[0] - 100  # a fair share would leave too little for two steps of 50 days
     restored = RelativeEncoder.from_json(encoder.to_json())
     assert (restored.allowed(which, late, np.arange(3)) == encoder.allowed(which, late, np.arange(3))).all()
 
