@@ -38,7 +38,7 @@ class Variant:
 def _no_summary(child: PreparedTable, key: int, parent_rows: int, seed: int, fewest: int) -> Summary:
     parent = child.parents[key]
     counts = np.bincount(parent[parent >= 0], minlength=parent_rows)
-    return Summary(np.zeros((parent_rows, 2), dtype=np.int32), (1, 1), np.zeros((parent_rows, 1)), counts)
+    return Summary(np.zeros((parent_rows, 2), dtype=np.int32), (1, 1), np.zeros((parent_rows, 1), np.float32), counts)
 
 
 def _first_parent(table: TableModel) -> list[int]:

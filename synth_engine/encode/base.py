@@ -102,5 +102,11 @@ class Draw:
 def entity_count_of_values(codes: NDArray[np.int64], entity: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """For each code below `size`, the number of distinct entities that have it; negative codes are ignored."""
     known = codes >= 0
-    pairs = np.unique(np.stack([codes[known], entity[known]]), axis=1) if known.any() else np.zeros((2, 0), np.int64)
-    return np.bincount(pairs[0], minlength=size).astype(np.int64)
+    pairs, span = pair_codes(codes[known], entity[known])
+    return np.bincount(np.unique(pairs) // span, minlength=size).astype(np.int64)
+
+
+def pair_codes(codes: NDArray[np.int64], entity: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """One number for each pair of a code and an entity (both from 0 on), and what it is to be divided by for the code."""
+    span = int(entity.max(initial=0)) + 1
+    return codes * span + entity, span

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,20 +34,23 @@ class Numbering:
     wide: tuple[tuple[int, float], ...] = ()
 
     @classmethod
-    def fit(cls, values: Sequence[int], entities: int, low: int, high: int) -> Numbering:
-        """Learn from different numbers; a gap that comes up fewer than `entities` times is kept by its magnitude only."""
-        numbers = sorted(values)
-        if not numbers:
+    def fit(cls, values: NDArray[Any], entities: int, low: int, high: int) -> Numbering:
+        """Learn from different numbers, of 64 bits or Python's own; a gap that comes up fewer than `entities` times is kept by its
+        magnitude only."""
+        if not len(values):
             return cls(1, 0, 0, low, high)
-        found = Counter(after - before for before, after in zip(numbers, numbers[1:], strict=False))
-        total = max(len(numbers) - 1, 1)
+        numbers = np.sort(values)
+        first, last, total = int(numbers[0]), int(numbers[-1]), max(len(numbers) - 1, 1)
+        if last - first >= LARGEST_SUM:  # gaps beyond 64 bits
+            numbers = numbers.astype(object)
+        sizes, counts = np.unique(np.diff(numbers), return_counts=True)
+        often = counts >= max(entities, 2)
         magnitude = Counter({0: 0})
-        for gap, times in found.items():
-            if times < max(entities, 2):
-                magnitude[gap.bit_length()] += times
-        gaps = tuple((gap, times / total) for gap, times in sorted(found.items()) if times >= max(entities, 2))
+        for gap, times in zip(sizes[~often].tolist(), counts[~often].tolist(), strict=True):
+            magnitude[gap.bit_length()] += times
+        gaps = tuple((gap, times / total) for gap, times in zip(sizes[often].tolist(), counts[often].tolist(), strict=True))
         wide = tuple((digits, times / total) for digits, times in sorted(magnitude.items()) if times)
-        return cls(numbers[0], numbers[-1], len(numbers), low, high, gaps, wide)
+        return cls(first, last, len(numbers), low, high, gaps, wide)
 
     @property
     def dense(self) -> float:

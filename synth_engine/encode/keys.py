@@ -189,19 +189,21 @@ def _limits(data_type: str) -> tuple[int, int] | None:
     return INTEGERS.get(base_type(data_type))
 
 
-def _integers(known: pa.Array, data_type: str) -> list[int]:
+def _integers(known: pa.Array, data_type: str) -> NDArray[Any]:
+    """Integers as an array; decimals, which may be larger than 64 bits hold, as one of Python's."""
     digits = decimal_digits(data_type)
     if digits is None:
-        return known.to_pylist()  # type: ignore[no-any-return]
-    return [int(EXACT.scaleb(value, digits[1])) for value in known.to_pylist()]
+        return np.asarray(known.to_numpy(zero_copy_only=False), dtype=np.int64)
+    return np.array([int(EXACT.scaleb(value, digits[1])) for value in known.to_pylist()], dtype=object)
 
 
-def _integer_facts(values: Sequence[int], limits: tuple[int, int], settings: EncodingSettings, wanted: ColumnSettings) -> dict[str, Any]:
+def _integer_facts(values: NDArray[Any], limits: tuple[int, int], settings: EncodingSettings, wanted: ColumnSettings) -> dict[str, Any]:
     """How integers count; of those with a check digit, what stands before it."""
-    rule = wanted.check_digit or find_rule([str(value) for value in values])
+    rule = wanted.check_digit or find_rule(values)
     low, high = limits
     if rule is not None:
-        values, low, high = sorted({int(text or 0) for text in without_check_digits([str(v) for v in values], rule)}), 0, high // 10 - 1
+        bodies = {int(text or 0) for text in without_check_digits([str(v) for v in values], rule)}
+        values, low, high = np.array(sorted(bodies), dtype=object), 0, high // 10 - 1
     return {"numbering": Numbering.fit(values, settings.rare_entities, low, high).to_json(), "rule": rule}
 
 
@@ -222,7 +224,7 @@ def _counter(texts: Sequence[str], data_type: str, settings: EncodingSettings, r
         return None
     limit = string_length(data_type)
     room = DIGITS if limit is None else limit - len(prefix) - len(suffix) - (rule is not None)
-    numbering = Numbering.fit(numbers, settings.rare_entities, 0, 10**room - 1)
+    numbering = Numbering.fit(np.array(numbers, dtype=object), settings.rare_entities, 0, 10**room - 1)
     if numbering.dense < COUNTED:
         return None
     return {"numbering": numbering.to_json(), "prefix": prefix, "suffix": suffix, "width": width, "rule": rule}

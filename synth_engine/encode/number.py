@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Floats, Tokens, entity_count_of_values
+from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Floats, Tokens, entity_count_of_values, pair_codes
 from synth_engine.encode.bins import KNOTS, ROWS_PER_BIN, drawn_from, protected_bounds, quantile_bins
 from synth_engine.encode.endings import Endings, Room
 from synth_engine.encode.values import from_floats, to_floats
@@ -23,6 +23,9 @@ NEIGHBOURS = 8
 
 FEWEST_MULTIPLES = 20
 """Fewer values than this have a common divisor by chance."""
+
+MOST_FITTED = 1_000_000
+"""Values that a column's bins, spikes and endings are learned from: more would cost memory and tell no more."""
 
 GOLDEN = 0.6180339887498949
 """Multiples of it spread evenly over [0, 1) (their fractional parts)."""
@@ -74,6 +77,8 @@ class NumberCoder:
         """Learn spikes and bins from finite `values`, each belonging to an `entity`."""
         if not len(values):
             return cls(np.zeros(0), np.zeros((0, KNOTS)), places)
+        chosen = _spread_sample(len(values), MOST_FITTED)
+        values, entity = values[chosen], entity[chosen]
         step = common_step(values, places)
         low, high = protected_bounds(values, entity, settings.extreme_entities)
         if step > 1:
@@ -191,6 +196,15 @@ def _stands_out(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
     return found
 
 
+def _spread_sample(rows: int, most: int) -> NDArray[np.int64] | slice:
+    """About evenly spread row numbers, at most so many: each from a stretch of its own, so that no rhythm of the rows is met."""
+    if rows <= most:
+        return slice(None)
+    edges = np.linspace(0, rows, most + 1)
+    found: NDArray[np.int64] = (edges[:-1] + np.random.default_rng(0).random(most) * np.diff(edges)).astype(np.int64)
+    return found
+
+
 def _most_frequent(among: NDArray[np.bool_], counts: NDArray[np.int64], most: int) -> NDArray[np.bool_]:
     """The `most` values of `among` that have most rows, the lower first where they are as many."""
     chosen = np.flatnonzero(among)
@@ -202,7 +216,7 @@ def _most_frequent(among: NDArray[np.bool_], counts: NDArray[np.int64], most: in
 def _one_per_entity(codes: NDArray[np.int64], entity: NDArray[np.int64], among: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Rows of `among`, each value of an entity once."""
     rows = np.flatnonzero(among)
-    _, first = np.unique(np.stack([codes[rows], entity[rows]]), axis=1, return_index=True)
+    _, first = np.unique(pair_codes(codes[rows], entity[rows])[0], return_index=True)
     result: NDArray[np.int64] = rows[np.sort(first)]
     return result
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-
-from synth_engine.encode.base import Floats
 
 MOST_CODES = 32
 PARENTS_PER_CODE = 40
@@ -14,9 +14,12 @@ CHILDREN_INSTEAD = 100
 those of many rows and disclose nobody."""
 
 
+Features = NDArray[np.floating[Any]]
+
+
 def clustered(
-    features: Floats, most: int, weight: NDArray[np.int64], fewest: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], Floats]:
+    features: Features, most: int, weight: NDArray[np.int64], fewest: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], Features]:
     """Cluster numbers 0 … k-1, neighbours numbered next to each other, and the centres, none too small to disclose.
     `weight` holds the children of every row, `fewest` how many rows a cluster needs."""
     centres = _kmeans(features, most, rng)
@@ -34,7 +37,7 @@ def clustered(
     return nearest(features, centres), centres
 
 
-def _kmeans(features: Floats, k: int, rng: np.random.Generator, rounds: int = 12) -> Floats:
+def _kmeans(features: Features, k: int, rng: np.random.Generator, rounds: int = 12) -> Features:
     """Lloyd's algorithm from k distant rows (k-means++ on a sample)."""
     sample = features[rng.permutation(len(features))[:20_000]]
     centres = sample[:1]
@@ -50,7 +53,7 @@ def _kmeans(features: Floats, k: int, rng: np.random.Generator, rounds: int = 12
     return centres
 
 
-def nearest(features: Floats, centres: Floats) -> NDArray[np.int64]:
+def nearest(features: Features, centres: Features) -> NDArray[np.int64]:
     """Number of the centre nearest to each row."""
     out = np.empty(len(features), dtype=np.int64)
     norms = (centres**2).sum(axis=1)

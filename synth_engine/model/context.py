@@ -44,7 +44,7 @@ class Context:
         filled = 0
         for tokens, link in zip(self.tokens, self.links, strict=True):
             part = tokens[:, : found.shape[1] - filled]
-            found[:, filled : filled + part.shape[1]] = _gathered(part, link[rows], 1)
+            found[:, filled : filled + part.shape[1]] = _counted_from_one(part, link[rows])
             filled += part.shape[1]
         for above, link in zip(self.above, self.links, strict=False):
             part = _known_above(above, link[rows], found.shape[1] - filled)
@@ -57,10 +57,10 @@ class Context:
         return Context(len(rows), tuple(link[rows] for link in self.links), self.tokens, self.above)
 
 
-def _gathered(tokens: NDArray[np.int32], at: NDArray[np.int64], shift: int) -> NDArray[np.int32]:
+def _counted_from_one(tokens: NDArray[np.int32], at: NDArray[np.int64]) -> NDArray[np.int32]:
     if not len(tokens):
         return np.zeros((len(at), tokens.shape[1]), np.int32)
-    found = tokens[np.maximum(at, 0)] + np.int32(shift)
+    found = tokens[np.maximum(at, 0)] + np.int32(1)
     found[at < 0] = 0
     return found
 

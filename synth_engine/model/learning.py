@@ -59,6 +59,9 @@ MOST_SLOTS, NARROWEST = 100, 32
 """Slots beyond which layers are halved, again at twice as many, down to so many hidden units: work grows with the square of the number of
 slots, and with that of these widths."""
 
+MOST_COMPARED = 100_000
+"""Rows of which it is seen whether keys rise with the moments of their rows."""
+
 ROWS_PER_CODE, MOST_COPIES = 150, 50
 """Training rows that each first summary code should have, and how often a row is repeated at most to that end."""
 
@@ -135,6 +138,7 @@ class _Learner:
         for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):
             kept[name] = np.zeros(one.rows, dtype=np.bool_)
             kept[name][one.source_row] = marks
+        one.forget_encoded()
 
     def _summarise(self) -> None:
         """Add every key's child summary to its parent's tokens."""
@@ -363,9 +367,10 @@ def _followed_column(one: PreparedTable, generators: Mapping[str, KeyGenerator])
     rising = [column for column, keys in generators.items() if keys.ascending]
     if one.order_column is None or not rising or one.rows < 20:
         return None
-    moment = one.moments[one.order_column]
+    some = np.random.default_rng(0).permutation(one.rows)[:MOST_COMPARED]
+    moment = one.moments[one.order_column][some]
     known = np.isfinite(moment)
-    in_order = pc.array_sort_indices(one.data[rising[0]].filter(pa.array(known))), np.argsort(moment[known])
+    in_order = pc.array_sort_indices(one.data[rising[0]].take(pa.array(some[known]))), np.argsort(moment[known])
     ranks = [np.argsort(np.asarray(order)) for order in in_order]
     return one.order_column if known.sum() > 10 and np.corrcoef(ranks[0], ranks[1])[0, 1] > 0.9 else None
 

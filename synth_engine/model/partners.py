@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
 from synth_engine.encode.values import to_floats
-from synth_engine.model.clusters import MOST_CODES, PARENTS_PER_CODE, clustered, nearest
+from synth_engine.model.clusters import MOST_CODES, PARENTS_PER_CODE, Features, clustered, nearest
 from synth_engine.model.coarse import GROUPS, is_ordered
 from synth_engine.model.preparation import PreparedTable
 from synth_engine.randomness import generator
@@ -37,7 +37,7 @@ class Partners:
 
     inputs: list[int]
     boosters: list[lightgbm.Booster]
-    centres: Floats
+    centres: Features
 
     @classmethod
     def fit(

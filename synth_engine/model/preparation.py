@@ -16,7 +16,7 @@ from synth_engine.encode.base import EncodingSettings, Floats
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.encode.values import to_floats
-from synth_engine.model.coarse import coarse_codes
+from synth_engine.model.coarse import coarse_codes, is_ordered
 from synth_engine.model.keyplan import KeyPlan, plan_keys, value_columns
 from synth_engine.model.ordinals import Ordinal, find_ordinal
 from synth_engine.randomness import stream, uniforms
@@ -102,6 +102,13 @@ class PreparedTable:
             _presence(self.table.column(c)) for c in self.loose
         ]
 
+    def forget_encoded(self) -> None:
+        """Give back the memory of columns that are told by tokens and coarse codes alone from here on."""
+        keys = {*self.table.key_columns, *(c for unique in self.table.unique for c in unique)}
+        for column in self.table.columns:
+            if column.name not in keys and not is_ordered(column):
+                self.data.pop(column.name, None)
+
     def forget_values(self) -> None:
         """Give back the memory of the columns: keys, sequences and marks of rows remain."""
         for values in (self.data, self.coarse, self.moments):
@@ -152,9 +159,10 @@ def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int) -> dict[str,
     next_entity = 0
     for name in schema.parents_first():
         table = schema.tables[name]
-        source = tables.pop(name)
-        data = {c.name: _one_chunk(source.column(c.name)) for c in table.columns}
-        del source
+        source, data = tables.pop(name), {}
+        for column in table.columns:  # one after the other: whole, the chunks would be there twice
+            data[column.name] = _one_chunk(source.column(column.name))
+            source = source.drop_columns([column.name])
         one = _prepare_table(table, plan_keys(schema, table), data, prepared, next_entity, seed)
         del data
         next_entity += one.rows

@@ -32,7 +32,7 @@ class Summary:
 
     tokens: NDArray[np.int32]
     sizes: tuple[int, int]
-    features: Floats
+    features: NDArray[np.float32]
     counts: NDArray[np.int64]
 
 
@@ -43,7 +43,7 @@ def summarise(child: PreparedTable, key: int, parent_rows: int, seed: int, fewes
     active = np.flatnonzero(counts)
     tokens = np.zeros((parent_rows, 2), dtype=np.int32)
     if not len(active):
-        return Summary(tokens, (1, 1), np.zeros((parent_rows, 1)), counts)
+        return Summary(tokens, (1, 1), np.zeros((parent_rows, 1), np.float32), counts)
     place = np.full(parent_rows, -1, dtype=np.int64)
     place[active] = np.arange(len(active))
     features = _features(child, key, place, counts[active])
@@ -54,7 +54,7 @@ def summarise(child: PreparedTable, key: int, parent_rows: int, seed: int, fewes
     fine_codes = int(np.clip(len(active) // (2 * PARENTS_PER_CODE), 1, MOST_CODES))
     fine, fine_centres = clustered(residual, fine_codes, counts[active], fewest, rng)
     tokens[active, 1] = 1 + fine
-    whole = np.zeros((parent_rows, features.shape[1]))
+    whole = np.zeros((parent_rows, features.shape[1]), np.float32)
     whole[active] = features
     return Summary(tokens, (1 + len(centres), 1 + len(fine_centres)), whole, counts)
 
@@ -68,7 +68,9 @@ def summarise_jointly(summaries: Sequence[Summary], seed: int, table: str, fewes
     if not len(active):
         return tokens, 1
     blocks = [
-        np.concatenate([s.features, 2.0 * (s.counts > 0)[:, None]], axis=1)[active] / np.sqrt(s.features.shape[1] + 1) for s in summaries
+        np.concatenate([s.features, 2.0 * (s.counts > 0)[:, None].astype(np.float32)], axis=1)[active]
+        / float(np.sqrt(s.features.shape[1] + 1))
+        for s in summaries
     ]
     rng = generator(seed, "joint summary", table)
     codes, centres = clustered(np.concatenate(blocks, axis=1), _most_codes(len(active), int(counts.sum())), counts[active], fewest, rng)
@@ -82,7 +84,7 @@ def _most_codes(parents: int, children: int) -> int:
     return max(by_children, int(np.clip(parents // PARENTS_PER_CODE, 1, MOST_CODES)))
 
 
-def _features(child: PreparedTable, key: int, place: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
+def _features(child: PreparedTable, key: int, place: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Standardised statistics, shape (parents with children, statistics); each child column weighs the same."""
     has = child.parents[key] >= 0
     group, n = place[child.parents[key][has]], len(counts)
@@ -98,10 +100,10 @@ def _features(child: PreparedTable, key: int, place: NDArray[np.int64], counts: 
     for i, other in enumerate(child.parents):
         if i != key and 1 < other.max(initial=-1) + 1 <= SMALL_PARENT:
             blocks.append(1.5 * _shares(1 + other[has], group, n, counts))
-    return np.concatenate([b / np.sqrt(b.shape[1]) for b in blocks], axis=1)
+    return np.concatenate([b / float(np.sqrt(b.shape[1])) for b in blocks], axis=1)
 
 
-def _ordered(values: Floats, group: NDArray[np.int64], n: int) -> Floats:
+def _ordered(values: Floats, group: NDArray[np.int64], n: int) -> NDArray[np.float32]:
     """Mean and deviation of the ranks, and the share of nulls."""
     known = np.isfinite(values)
     rank = np.full(len(values), 0.5)
@@ -118,13 +120,13 @@ def _ordered(values: Floats, group: NDArray[np.int64], n: int) -> Floats:
     return _standardised(np.stack([mean, deviation, nulls], axis=1))
 
 
-def _shares(codes: NDArray[np.integer[Any]], group: NDArray[np.int64], n: int, counts: NDArray[np.int64]) -> Floats:
+def _shares(codes: NDArray[np.integer[Any]], group: NDArray[np.int64], n: int, counts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Shares of the most frequent codes among a parent's children."""
     frequent = np.argsort(-np.bincount(codes), kind="stable")[: 2 * GROUPS]
     shares = [np.bincount(group[codes == code], minlength=n) / np.maximum(counts, 1) for code in frequent]
     return _standardised(np.stack(shares, axis=1))
 
 
-def _standardised(block: Floats) -> Floats:
-    result: Floats = (block - block.mean(axis=0)) / np.maximum(block.std(axis=0), 1e-6)
-    return np.clip(result, -4, 4)
+def _standardised(block: Floats) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = np.clip((block - block.mean(axis=0)) / np.maximum(block.std(axis=0), 1e-6), -4, 4).astype(np.float32)
+    return result

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ PATIENCE = 3
 AVERAGING = 0.97
 """Weight of the past in the averaged weights, which are what is evaluated and kept (Polyak and Juditsky, "Acceleration of
 stochastic approximation by averaging", 1992)."""
-WEIGHT_DECAY = 1e-3
+ROWS_OF_DECAY, MOST_DECAY = 800, 2.0
+"""Training rows a slot at which weights decay by 1 (times the learning rate, each step), and the most they do."""
 MOST_EVALUATED = 32_768
 """Held-out rows by which a training is judged: more would cost time and tell no more."""
 FALLS = 3
@@ -134,6 +136,20 @@ def _dropout(rows: int, slots: int) -> float:
     return float(np.clip(0.5 - 0.25 * np.log10(max(rows, 1) / max(slots, 1) / 180), 0.1, 0.5))
 
 
+def decay_of(rows: int, slots: int) -> float:
+    """The fewer rows, the less are weights to be moved by any of them: a Gaussian prior weighs in inverse proportion to the rows."""
+    return min(ROWS_OF_DECAY * slots / max(rows, 1), MOST_DECAY)
+
+
+def decaying(network: RowNetwork, decay: float) -> list[dict[str, Any]]:
+    """Groups of parameters for the optimiser: all decay but biases, which hold how frequent tokens are, and which never occur."""
+    named = list(network.named_parameters())
+    return [
+        {"params": [p for name, p in named if "bias" not in name], "weight_decay": decay},
+        {"params": [p for name, p in named if "bias" in name], "weight_decay": 0.0},
+    ]
+
+
 class _Feeder:
     """Turns rows into tensors: independent rows in random batches, sequences in windows grouped by length."""
 
@@ -191,8 +207,8 @@ class _Feeder:
         share = self.team.share(len(batch.rows))
         chosen = np.zeros(batch.rows.shape, dtype=np.bool_)
         chosen[share if len(share) else slice(0, 1)] = True
-        places = np.flatnonzero(chosen[batch.rows >= 0])
-        whole = int(np.count_nonzero(batch.rows >= 0))
+        there = batch.rows >= 0
+        places, whole = np.flatnonzero(chosen[there]), int(np.count_nonzero(there))
         mine = np.flatnonzero(chosen if batch.before is None else chosen[:, 0])
         place = _Place(places, whole, len(places) / whole if len(share) else 0.0)
         return _Batch(batch.rows[mine], None if batch.before is None else batch.before[mine], place)
@@ -242,7 +258,8 @@ class _Feeder:
 class _Trainer:
     def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team) -> None:
         self.network, self.feeder, self.schedule, self.team = network, feeder, schedule, team
-        self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
+        decay = decay_of(len(feeder.tokens), len(network.shape.slots))
+        self.optimiser = torch.optim.AdamW(decaying(network, decay), lr=schedule.learning_rate, fused=True)
         self.averaged = copy.deepcopy(network)
         self.steps = 0
         self.planned = schedule.steps

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CHECK_DIGITS = ("luhn", "ean13", "isbn10", "mod97")
 """Card numbers and IMEIs; EAN, UPC, GTIN and ISBN of 13 digits; ISBN of 10; IBAN."""
@@ -41,14 +45,14 @@ def holds(rule: str, value: str) -> bool:
     return _fits(rule, value) and complete(rule, body(rule, value)) == value
 
 
-def find_rule(values: Sequence[str]) -> str | None:
-    """The rule that the values obey as chance would not, if there is one."""
+def find_rule(values: Sequence[object] | NDArray[Any]) -> str | None:
+    """The rule that the values, written out, obey as chance would not, if there is one."""
     if len(values) < FEWEST:
         return None
     for rule in CHECK_DIGITS:
         broken, allowed = 0, int((1 - HOLDING) * len(values))
         for value in values:
-            broken += not holds(rule, value)
+            broken += not holds(rule, str(value))
             if broken > allowed:
                 break
         else:

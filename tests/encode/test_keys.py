@@ -64,6 +64,12 @@ def test_a_single_wide_gap_is_not_kept_to_the_number():
     assert 77_777_678 not in [gap for gap, _ in (*keys.numbering.gaps, *keys.numbering.wide)]
 
 
+def test_integers_at_both_ends_of_their_type_are_counted_exactly():
+    ends = [-(2**63), -(2**63) + 1, 2**63 - 1]
+    out = made(ends, "int64", 3)
+    assert len(set(out)) == 3 and min(out) >= ends[0] and max(out) <= ends[-1]
+
+
 @pytest.mark.parametrize("data_type", ["decimal(38,0)", "decimal(38,2)"])
 def test_large_decimals_are_counted_exactly(data_type):
     real = [Decimal(10**30 + i) for i in range(100)]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synth_engine.encode.base import EncodingSettings
+from synth_engine.encode import number
+from synth_engine.encode.base import EncodingSettings, entity_count_of_values
 from synth_engine.encode.bins import KNOTS, protected_bounds
 from synth_engine.encode.number import NumberCoder, NumberEncoder, decimal_places
 from synth_engine.randomness import uniforms
@@ -113,3 +114,23 @@ def test_large_amounts_keep_their_cents():
     amounts = np.round(np.random.default_rng(2).uniform(1e6, 9e6, 2000), 2)
     out = there_and_back(amounts, NumberCoder.fit(amounts, np.arange(2000), EncodingSettings(), decimal_places(amounts)))
     assert np.mean(out != np.round(out)) > 0.9
+
+
+@fully
+@given(st.lists(st.tuples(st.integers(-1, 4), st.integers(0, 2**40)), max_size=200))
+def test_entities_are_counted_once_for_each_value(pairs):
+    codes, entity = (np.array([p[i] for p in pairs], dtype=np.int64) for i in (0, 1))
+    expected = [len({e for c, e in pairs if c == code}) for code in range(5)]
+    assert entity_count_of_values(codes, entity, 5).tolist() == expected
+
+
+def test_a_column_of_many_rows_is_learned_from_some_of_them_whatever_their_rhythm(monkeypatch):
+    monkeypatch.setattr(number, "MOST_FITTED", 2_000)
+    values = np.tile([0.0, 1.0, 2.0, 3.0, 4.0], 4_000)  # every tenth row is alike
+    coder = NumberCoder.fit(values, np.arange(len(values)), EncodingSettings(), 0)
+    assert sorted(coder.spikes) == [0, 1, 2, 3, 4]
+    rng = np.random.default_rng(0)
+    smooth = rng.normal(size=20_000)
+    out = there_and_back(smooth, NumberCoder.fit(smooth, np.arange(20_000), EncodingSettings(), None))
+    shares = np.linspace(0.02, 0.98, 25)
+    assert np.abs(np.quantile(out, shares) - np.quantile(smooth, shares)).max() < 0.1
