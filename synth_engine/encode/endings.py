@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,17 @@ class Room:
     lowest: Floats
     highest: Floats
     taken: Floats
+    _reached: dict[int, NDArray[np.bool_]] = field(default_factory=dict, repr=False, compare=False)
 
     def reach(self, base: int) -> NDArray[np.bool_]:
-        """Which endings there are in which bin, shape (bins, base)."""
-        found = np.ones((len(self.lowest), base), dtype=np.bool_)
-        for number in np.flatnonzero(self.highest - self.lowest < base - 1):
-            inside = np.arange(self.lowest[number], self.highest[number] + 1)
-            found[number] = np.isin(np.arange(base), np.mod(inside[~np.isin(inside, self.taken)], base))
-        return found
+        """Which endings there are in which bin, shape (bins, base); found once, for sequences ask at every step."""
+        if base not in self._reached:
+            found = np.ones((len(self.lowest), base), dtype=np.bool_)
+            for number in np.flatnonzero(self.highest - self.lowest < base - 1):
+                inside = np.arange(self.lowest[number], self.highest[number] + 1)
+                found[number] = np.isin(np.arange(base), np.mod(inside[~np.isin(inside, self.taken)], base))
+            self._reached[base] = found
+        return self._reached[base]
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ class NumberCoder:
             return
         bins = self._bin_of(rest)
         within: Floats = np.mod(np.arange(len(rest), dtype=np.float64) * GOLDEN, 1.0)
-        smooth, room = self._whole(drawn_from(self.knots, bins, within)), self._room()
+        smooth, room = self._whole(drawn_from(self.knots, bins, within)), self._room
         smooth = smooth[~np.isin(smooth, room.taken)]
         self.endings = Endings.fit(self._whole(rest).astype(np.int64), bins, entity, smooth.astype(np.int64), room, fewest)
 
@@ -117,6 +118,7 @@ class NumberCoder:
         whole: Floats = np.rint(values * 10.0 ** (self.places or 0) / self.step)
         return whole
 
+    @cached_property
     def _room(self) -> Room:
         return Room(self._whole(self.knots[:, 0]), self._whole(self.knots[:, -1]), self._whole(self.spikes))
 
@@ -173,7 +175,7 @@ class NumberCoder:
         if self.endings is None:
             return values
         finer = (uniform * 2.0**20) % 1.0  # the place in the bin is told by the first digits of the draw, the ending by the others
-        whole = self.endings.chosen(self._whole(values), bins, self._room(), finer)
+        whole = self.endings.chosen(self._whole(values), bins, self._room, finer)
         return whole * self.step / 10.0 ** (self.places or 0)
 
     def to_json(self) -> dict[str, Any]:

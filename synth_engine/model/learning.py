@@ -102,6 +102,7 @@ class _Learner:
             refuse_ambiguous_columns(self.prepared)
         for done, (name, one) in enumerate(self.prepared.items(), 1):
             self._encode(name, one)
+            pa.default_memory_pool().release_unused()
             self.listener(Progress("train", name, done, len(self.prepared), "tables encoded"))
         self.model.require_room({name: one.rows for name, one in self.prepared.items()})  # before the work of training
         self._summarise()

@@ -21,6 +21,9 @@ from synth_engine.model.coarse import GROUPS, is_ordered
 from synth_engine.model.preparation import PreparedTable
 from synth_engine.randomness import generator
 
+CHUNK = 1_000_000
+"""Children whose ranks are taken at a time."""
+
 SMALL_PARENT = 64
 """A parent table of so few rows is a category of its children: its rows' shares are statistics of theirs."""
 
@@ -105,15 +108,15 @@ def _features(child: PreparedTable, key: int, place: NDArray[np.int64], counts: 
 
 def _ordered(values: Floats, group: NDArray[np.int64], n: int) -> NDArray[np.float32]:
     """Mean and deviation of the ranks, and the share of nulls."""
-    known = np.isfinite(values)
-    rank = np.full(len(values), 0.5)
-    if known.any():
-        ordered = np.sort(values[known])
-        left, right = np.searchsorted(ordered, values[known], side="left"), np.searchsorted(ordered, values[known], side="right")
-        rank[known] = (left + right) / (2 * len(ordered))
-    filled = np.bincount(group[known], minlength=n)
-    mean = np.bincount(group[known], rank[known], minlength=n) / np.maximum(filled, 1)
-    square = np.bincount(group[known], rank[known] ** 2, minlength=n) / np.maximum(filled, 1)
+    ordered = np.sort(values[np.isfinite(values)])
+    filled, mean, square = np.zeros(n), np.zeros(n), np.zeros(n)
+    for start in range(0, len(values), CHUNK):
+        part, at = values[start : start + CHUNK], group[start : start + CHUNK]
+        part, at = part[np.isfinite(part)], at[np.isfinite(part)]
+        rank = (np.searchsorted(ordered, part, side="left") + np.searchsorted(ordered, part, side="right")) / (2 * max(len(ordered), 1))
+        for total, weight in ((filled, None), (mean, rank), (square, rank**2)):
+            total += np.bincount(at, weight, minlength=n)
+    mean, square = mean / np.maximum(filled, 1), square / np.maximum(filled, 1)
     mean = np.where(filled > 0, mean, 0.5)
     deviation = np.sqrt(np.maximum(square - mean**2, 0))
     nulls = 1 - filled / np.maximum(np.bincount(group, minlength=n), 1)
