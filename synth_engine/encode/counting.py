@@ -41,7 +41,7 @@ class Numbering:
             return cls(1, 0, 0, low, high)
         numbers = np.sort(values)
         first, last, total = int(numbers[0]), int(numbers[-1]), max(len(numbers) - 1, 1)
-        if last - first >= LARGEST_SUM:  # gaps beyond 64 bits
+        if last - first >= LARGEST_SUM:  # differences might not fit 64 bits
             numbers = numbers.astype(object)
         sizes, counts = np.unique(np.diff(numbers), return_counts=True)
         often = counts >= max(entities, 2)

@@ -193,7 +193,7 @@ def _integers(known: pa.Array, data_type: str) -> NDArray[Any]:
     """Integers as an array; decimals, which may be larger than 64 bits hold, as one of Python's."""
     digits = decimal_digits(data_type)
     if digits is None:
-        return np.asarray(known.to_numpy(zero_copy_only=False), dtype=np.int64)
+        return np.asarray(known.cast(pa.int64()).to_numpy(zero_copy_only=False))
     return np.array([int(EXACT.scaleb(value, digits[1])) for value in known.to_pylist()], dtype=object)
 
 

@@ -26,7 +26,7 @@ FEWEST_MULTIPLES = 20
 """Fewer values than this have a common divisor by chance."""
 
 MOST_FITTED = 1_000_000
-"""Values that a column's bins, spikes and endings are learned from: more would cost memory and tell no more."""
+"""Values that a column's bins, spikes and endings are learned from: more would cost memory and tell little more."""
 
 GOLDEN = 0.6180339887498949
 """Multiples of it spread evenly over [0, 1) (their fractional parts)."""
@@ -78,10 +78,10 @@ class NumberCoder:
         """Learn spikes and bins from finite `values`, each belonging to an `entity`."""
         if not len(values):
             return cls(np.zeros(0), np.zeros((0, KNOTS)), places)
+        low, high = protected_bounds(values, entity, settings.extreme_entities)
         chosen = _spread_sample(len(values), MOST_FITTED)
         values, entity = values[chosen], entity[chosen]
         step = common_step(values, places)
-        low, high = protected_bounds(values, entity, settings.extreme_entities)
         if step > 1:
             unit = step / 10.0 ** (places or 0)
             low, high = np.ceil(low / unit - 1e-9) * unit, np.floor(high / unit + 1e-9) * unit
@@ -202,8 +202,8 @@ def _spread_sample(rows: int, most: int) -> NDArray[np.int64] | slice:
     """About evenly spread row numbers, at most so many: each from a stretch of its own, so that no rhythm of the rows is met."""
     if rows <= most:
         return slice(None)
-    edges = np.linspace(0, rows, most + 1)
-    found: NDArray[np.int64] = (edges[:-1] + np.random.default_rng(0).random(most) * np.diff(edges)).astype(np.int64)
+    edges = np.arange(most + 1) * rows // most
+    found: NDArray[np.int64] = edges[:-1] + (np.random.default_rng(0).random(most) * np.diff(edges)).astype(np.int64)
     return found
 
 

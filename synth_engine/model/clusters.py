@@ -15,6 +15,7 @@ those of many rows and disclose nobody."""
 
 
 Features = NDArray[np.floating[Any]]
+"""Shape (rows, statistics); those of many rows in single precision."""
 
 
 def clustered(
@@ -39,7 +40,7 @@ def clustered(
 
 def _kmeans(features: Features, k: int, rng: np.random.Generator, rounds: int = 12) -> Features:
     """Lloyd's algorithm from k distant rows (k-means++ on a sample)."""
-    sample = features[rng.permutation(len(features))[:20_000]]
+    sample = features[rng.permutation(len(features))[:20_000]].astype(np.float64)  # or else what is left of like rows is noise
     centres = sample[:1]
     distance = ((sample - centres[0]) ** 2).sum(axis=1)
     while len(centres) < k and distance.sum() > 1e-9:
@@ -50,7 +51,7 @@ def _kmeans(features: Features, k: int, rng: np.random.Generator, rounds: int = 
         codes = nearest(sample, centres)
         filled = np.flatnonzero(np.bincount(codes, minlength=len(centres)))
         centres = np.stack([sample[codes == c].mean(axis=0) for c in filled])
-    return centres
+    return centres.astype(features.dtype)
 
 
 def nearest(features: Features, centres: Features) -> NDArray[np.int64]:

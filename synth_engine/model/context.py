@@ -58,6 +58,7 @@ class Context:
 
 
 def _counted_from_one(tokens: NDArray[np.int32], at: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The tokens of these rows, 0 where there is none (-1)."""
     if not len(tokens):
         return np.zeros((len(at), tokens.shape[1]), np.int32)
     found = tokens[np.maximum(at, 0)] + np.int32(1)

@@ -139,7 +139,8 @@ class _Learner:
         for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):
             kept[name] = np.zeros(one.rows, dtype=np.bool_)
             kept[name][one.source_row] = marks
-        one.forget_encoded()
+        keys = (key for other in self.prepared.values() for key in other.keys if key.parent == name)
+        one.forget_encoded({column for key in keys for column in key.parent_columns})
 
     def _summarise(self) -> None:
         """Add every key's child summary to its parent's tokens."""
@@ -368,10 +369,10 @@ def _followed_column(one: PreparedTable, generators: Mapping[str, KeyGenerator])
     rising = [column for column, keys in generators.items() if keys.ascending]
     if one.order_column is None or not rising or one.rows < 20:
         return None
-    some = np.random.default_rng(0).permutation(one.rows)[:MOST_COMPARED]
+    some = np.sort(np.random.default_rng(0).permutation(one.rows)[:MOST_COMPARED])
     moment = one.moments[one.order_column][some]
     known = np.isfinite(moment)
-    in_order = pc.array_sort_indices(one.data[rising[0]].take(pa.array(some[known]))), np.argsort(moment[known])
+    in_order = pc.array_sort_indices(one.data[rising[0]].take(pa.array(some[known]))), np.argsort(moment[known], kind="stable")
     ranks = [np.argsort(np.asarray(order)) for order in in_order]
     return one.order_column if known.sum() > 10 and np.corrcoef(ranks[0], ranks[1])[0, 1] > 0.9 else None
 

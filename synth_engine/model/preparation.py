@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -102,9 +102,10 @@ class PreparedTable:
             _presence(self.table.column(c)) for c in self.loose
         ]
 
-    def forget_encoded(self) -> None:
-        """Give back the memory of columns that are told by tokens and coarse codes alone from here on."""
-        keys = {*self.table.key_columns, *(c for unique in self.table.unique for c in unique)}
+    def forget_encoded(self, referred: Collection[str]) -> None:
+        """Give back the memory of columns that are told by tokens and coarse codes alone from here on: neither keys nor `referred` to
+        by any, nor summarised by their order."""
+        keys = {*self.table.key_columns, *referred}
         for column in self.table.columns:
             if column.name not in keys and not is_ordered(column):
                 self.data.pop(column.name, None)
@@ -163,6 +164,7 @@ def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int) -> dict[str,
         for column in table.columns:  # one after the other: whole, the chunks would be there twice
             data[column.name] = _one_chunk(source.column(column.name))
             source = source.drop_columns([column.name])
+        del source
         one = _prepare_table(table, plan_keys(schema, table), data, prepared, next_entity, seed)
         del data
         next_entity += one.rows

@@ -124,7 +124,8 @@ def train(
         network.start_related(related_slots(examples.tokens[: len(once)][once], shape.columns, examples.slot_positions))
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)
-    trainer = _Trainer(network, feeder, schedule, team)
+    rows = int(training[: len(training) - examples.copies].sum())
+    trainer = _Trainer(network, feeder, schedule, team, decay_of(rows, len(shape.slots)))
     size = schedule.batch_rows * team.size
     with flushed_denormals():
         return network, trainer.run(feeder.batches(training, size), feeder.batches(held_out, size), rng, report)
@@ -256,9 +257,8 @@ class _Feeder:
 
 
 class _Trainer:
-    def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team) -> None:
+    def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team, decay: float) -> None:
         self.network, self.feeder, self.schedule, self.team = network, feeder, schedule, team
-        decay = decay_of(len(feeder.tokens), len(network.shape.slots))
         self.optimiser = torch.optim.AdamW(decaying(network, decay), lr=schedule.learning_rate, fused=True)
         self.averaged = copy.deepcopy(network)
         self.steps = 0

@@ -7,11 +7,7 @@ IBAN, where letters do.
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from collections.abc import Callable, Collection, Sequence
 
 CHECK_DIGITS = ("luhn", "ean13", "isbn10", "mod97")
 """Card numbers and IMEIs; EAN, UPC, GTIN and ISBN of 13 digits; ISBN of 10; IBAN."""
@@ -45,7 +41,7 @@ def holds(rule: str, value: str) -> bool:
     return _fits(rule, value) and complete(rule, body(rule, value)) == value
 
 
-def find_rule(values: Sequence[object] | NDArray[Any]) -> str | None:
+def find_rule(values: Collection[object]) -> str | None:
     """The rule that the values, written out, obey as chance would not, if there is one."""
     if len(values) < FEWEST:
         return None

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from synth_engine.config import ColumnSettings
 from synth_engine.encode.base import EncodingSettings
+from synth_engine.encode.counting import Numbering
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.text import TextEncoder, UuidEncoder
 from synth_engine.encode.uuids import UuidForm
@@ -64,9 +65,10 @@ def test_a_single_wide_gap_is_not_kept_to_the_number():
     assert 77_777_678 not in [gap for gap, _ in (*keys.numbering.gaps, *keys.numbering.wide)]
 
 
-def test_integers_at_both_ends_of_their_type_are_counted_exactly():
-    ends = [-(2**63), -(2**63) + 1, 2**63 - 1]
-    out = made(ends, "int64", 3)
+def test_gaps_wider_than_64_bits_are_counted_exactly():
+    ends = np.array([-(2**63), -(2**63) + 1, 2**63 - 1])
+    assert Numbering.fit(ends, 5, -(2**63), 2**63 - 1).wide == ((1, 0.5), (64, 0.5))
+    out = made(ends.tolist(), "int64", 3)
     assert len(set(out)) == 3 and min(out) >= ends[0] and max(out) <= ends[-1]
 
 

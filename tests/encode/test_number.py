@@ -134,3 +134,11 @@ def test_a_column_of_many_rows_is_learned_from_some_of_them_whatever_their_rhyth
     out = there_and_back(smooth, NumberCoder.fit(smooth, np.arange(20_000), EncodingSettings(), None))
     shares = np.linspace(0.02, 0.98, 25)
     assert np.abs(np.quantile(out, shares) - np.quantile(smooth, shares)).max() < 0.1
+
+
+@fully
+@given(st.integers(1, 5_000), st.integers(1, 1_000))
+def test_rows_to_learn_from_are_different_ones_from_everywhere(rows, most):
+    chosen = np.arange(rows)[number._spread_sample(rows, most)]
+    assert len(chosen) == min(rows, most) and (np.diff(chosen) > 0).all()
+    assert np.diff(np.r_[0, chosen, rows]).max() <= 2 * -(-rows // most)

@@ -139,6 +139,16 @@ def test_keys_that_rise_with_time_still_do(model, twin):
     assert (joined[1:] >= joined[:-1]).all()
 
 
+@pytest.mark.parametrize("days", [2, 3, 40])
+def test_keys_follow_a_moment_that_many_rows_share(days):
+    columns = (Column("id", Kind.IDENTIFIER, "int64", False), Column("day", Kind.DATE, "date", False))
+    when = pa.array(np.sort(np.arange(400) % days), pa.int32()).cast(pa.date32())
+    schema = Schema.of([Table("events", columns, ("id",))])
+    quick = Config.build({"training": {"size": "small", "max_epochs": 1}})
+    model = learn(schema, {"events": pa.table({"id": range(400), "day": when})}, quick)
+    assert model.tables["events"].keys_follow == "day"
+
+
 # -- requested rows ------------------------------------------------------------------------------------------------------
 
 

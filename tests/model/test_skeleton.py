@@ -215,3 +215,16 @@ def test_a_shared_column_that_no_table_stands_behind_is_refused_by_name():
         learn(schema, real, CONFIG)
     assert any("cannot keep task.tenant+site->site: rows other than its parents decide task.tenant" in f for f in raised.value.faults)
     assert "set structure: sampled, or give tenant a table of its own" in str(raised.value)
+
+
+def test_keys_that_are_columns_of_values_are_at_hand_when_the_graph_is_learned():
+    columns = (
+        Column("id", Kind.IDENTIFIER, "int64", False),
+        Column("code", Kind.TEXT, "string", False),
+        Column("boss", Kind.TEXT, "string"),
+    )
+    people = Table("people", columns, ("id",), foreign_keys=(ForeignKey(("boss",), "people", ("code",)),))
+    codes = [f"P{i:03d}" for i in range(60)]
+    rows = pa.table({"id": range(60), "code": codes, "boss": [None, *codes[:-1]]})
+    model = learn(Schema.of([people]), {"people": rows}, CONFIG)
+    assert generate(model)["people"].num_rows == 60

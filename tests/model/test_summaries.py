@@ -64,6 +64,16 @@ def test_parents_whose_children_differ_get_different_codes():
     assert not set(made.tokens[early, 0]) & set(made.tokens[~early, 0])
 
 
+def test_like_parents_leave_nothing_for_a_second_code_to_tell():
+    stores, per_store = 2_000, 6
+    code = np.array([f"S-{i:04d}" for i in range(stores)])
+    hour = np.repeat(np.arange(stores) % 5, per_store)
+    schema = Schema.of([Table("stores", (Column("code", Kind.IDENTIFIER, "string", False),), ("code",)), _visits()])
+    visits = pa.table({"store_code": np.repeat(code, per_store), "hour": pa.array(hour, pa.int32())})
+    prepared = prepare(schema, {"stores": pa.table({"code": code}), "visits": visits}, 0)
+    assert summarise(prepared["visits"], 0, stores, 0, 5).sizes == (6, 2)
+
+
 def _visits() -> Table:
     columns = (Column("store_code", Kind.IDENTIFIER, "string", False), Column("hour", Kind.INTEGER, "int32"))
     return Table("visits", columns, foreign_keys=(ForeignKey(("store_code",), "stores", ("code",)),))
