@@ -24,6 +24,9 @@ from synth_engine.randomness import stream
 from synth_engine.schema import Column, Kind
 from synth_engine.schema.types import MOMENT_TYPES, NUMBER_TYPES, base_type, to_arrow
 
+CHUNK = 500_000
+"""Rows encoded at a time."""
+
 PLAIN_TYPES = ("string", "boolean", "int16", "int32", "int64")
 """Types whose values JSON holds as they are."""
 
@@ -108,6 +111,16 @@ class TableEncoder:
         rows = len(next(iter(data.values()))) if data else 0
         tokens = np.zeros((rows, len(self.sizes)), dtype=np.int32)
         learn = np.ones(tokens.shape, dtype=np.bool_)
+        for start in range(0, rows, CHUNK):
+            part = slice(start, start + CHUNK)
+            told = {name: [values[part] for values in found] for name, found in references.items()}
+            self._encode({name: values[part] for name, values in data.items()}, told, tokens[part], learn[part])
+        return tokens, learn
+
+    def _encode(
+        self, data: Mapping[str, pa.Array], references: Mapping[str, Sequence[Floats]], tokens: Tokens, learn: NDArray[np.bool_]
+    ) -> None:
+        """Fill in the tokens of some rows, and which of them the model learns."""
         for c in self.columns:
             if isinstance(c.encoder, RelativeEncoder):
                 values = to_floats(data[c.column.name], c.column.data_type)
@@ -116,7 +129,6 @@ class TableEncoder:
                 tokens[:, c.slots] = c.encoder.encode(data[c.column.name])
                 if len(c.slots) > 1:  # the first slot of a moment says whether there is one
                     learn[:, c.slots[1:]] = (tokens[:, c.slots[0]] > 0)[:, None]
-        return tokens, learn
 
     def decode(self, tokens: Tokens, values: Mapping[str, Floats], draw_of: Mapping[str, Draw]) -> dict[str, pa.Array]:
         """Arrow columns for rows of tokens; `values` holds the columns that sampling decoded already."""

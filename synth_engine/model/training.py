@@ -34,6 +34,8 @@ AVERAGING = 0.97
 stochastic approximation by averaging", 1992)."""
 ROWS_OF_DECAY, MOST_DECAY = 800, 2.0
 """Training rows a slot at which weights decay by 1 (times the learning rate, each step), and the most they do."""
+MOST_IN_SERIES = 0.25
+"""The most they do in sequences longer than a window: what follows from the row before follows closely, and decay would blur it."""
 MOST_EVALUATED = 32_768
 """Held-out rows by which a training is judged: more would cost time and tell no more."""
 FALLS = 3
@@ -125,7 +127,7 @@ def train(
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)
     rows = int(training[: len(training) - examples.copies].sum())
-    trainer = _Trainer(network, feeder, schedule, team, decay_of(rows, len(shape.slots)))
+    trainer = _Trainer(network, feeder, schedule, team, decay_of(rows, len(shape.slots), _is_long(examples.sequence)))
     size = schedule.batch_rows * team.size
     with flushed_denormals():
         return network, trainer.run(feeder.batches(training, size), feeder.batches(held_out, size), rng, report)
@@ -137,9 +139,14 @@ def _dropout(rows: int, slots: int) -> float:
     return float(np.clip(0.5 - 0.25 * np.log10(max(rows, 1) / max(slots, 1) / 180), 0.1, 0.5))
 
 
-def decay_of(rows: int, slots: int) -> float:
+def decay_of(rows: int, slots: int, series: bool) -> float:
     """The fewer rows, the less are weights to be moved by any of them: a Gaussian prior weighs in inverse proportion to the rows."""
-    return min(ROWS_OF_DECAY * slots / max(rows, 1), MOST_DECAY)
+    return min(ROWS_OF_DECAY * slots / max(rows, 1), MOST_IN_SERIES if series else MOST_DECAY)
+
+
+def _is_long(sequence: NDArray[np.int64] | None) -> bool:
+    """Whether there are sequences of more rows than a window on average."""
+    return sequence is not None and len(sequence) > WINDOW * (1 + np.count_nonzero(np.diff(sequence)))
 
 
 def decaying(network: RowNetwork, decay: float) -> list[dict[str, Any]]:

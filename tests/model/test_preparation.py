@@ -6,8 +6,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from synth_engine.encode import table as table_encoding
+from synth_engine.encode.base import EncodingSettings
 from synth_engine.encode.relative import Reference
-from synth_engine.model.preparation import HELD_OUT, LONGEST_SEQUENCE, SERIES_WINDOW, PreparedTable, in_units_of, prepare, previous_values
+from synth_engine.model.preparation import (
+    HELD_OUT,
+    LONGEST_SEQUENCE,
+    SERIES_WINDOW,
+    PreparedTable,
+    encode_table,
+    in_units_of,
+    prepare,
+    previous_values,
+)
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from tests.model import shop
 
@@ -132,3 +143,12 @@ def test_references_are_in_the_unit_of_the_column_they_serve():
     assert in_units_of(np.array([2.0]), date, instant).tolist() == [172_800.0]
     assert in_units_of(np.array([172_801.0]), instant, date).tolist() == [2.0]
     assert in_units_of(np.array([2.0]), date, date).tolist() == [2.0]
+
+
+def test_tokens_do_not_depend_on_how_many_rows_are_encoded_at_a_time(prepared, monkeypatch):
+    def encoded():
+        return [array for one in prepared.values() for array in encode_table(one, prepared, EncodingSettings(), 0, {})[1:]]
+
+    whole = encoded()
+    monkeypatch.setattr(table_encoding, "CHUNK", 7)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, encoded(), strict=True))
