@@ -146,7 +146,7 @@ def decay_of(rows: int, slots: int, series: bool) -> float:
 
 def _is_long(sequence: NDArray[np.int64] | None) -> bool:
     """Whether there are sequences of more rows than a window on average."""
-    return sequence is not None and len(sequence) > WINDOW * (1 + np.count_nonzero(np.diff(sequence)))
+    return sequence is not None and len(sequence) > WINDOW * (1 + int(np.count_nonzero(np.diff(sequence))))
 
 
 def decaying(network: RowNetwork, decay: float) -> list[dict[str, Any]]:
