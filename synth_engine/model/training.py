@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +31,8 @@ PATIENCE = 3
 AVERAGING = 0.97
 """Weight of the past in the averaged weights, which are what is evaluated and kept (Polyak and Juditsky, "Acceleration of
 stochastic approximation by averaging", 1992)."""
-ROWS_OF_DECAY, MOST_DECAY = 800, 2.0
-"""Training rows a slot at which weights decay by 1 (times the learning rate, each step), and the most they do."""
-MOST_IN_SERIES = 0.25
-"""The most they do in sequences longer than a window: what follows from the row before follows closely, and decay would blur it."""
+WEIGHT_DECAY = 1e-3
+"""Next to none: as much as keeps rows from being learned by heart blurs what is to be learned (see ARCHITECTURE.md, decisions)."""
 MOST_EVALUATED = 32_768
 """Held-out rows by which a training is judged: more would cost time and tell no more."""
 FALLS = 3
@@ -126,8 +123,7 @@ def train(
         network.start_related(related_slots(examples.tokens[: len(once)][once], shape.columns, examples.slot_positions))
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)
-    rows = int(training[: len(training) - examples.copies].sum())
-    trainer = _Trainer(network, feeder, schedule, team, decay_of(rows, len(shape.slots), _is_long(examples.sequence)))
+    trainer = _Trainer(network, feeder, schedule, team)
     size = schedule.batch_rows * team.size
     with flushed_denormals():
         return network, trainer.run(feeder.batches(training, size), feeder.batches(held_out, size), rng, report)
@@ -137,25 +133,6 @@ def _dropout(rows: int, slots: int) -> float:
     """Small tables are learned by heart soonest, and wide ones: half of the hidden units for 180 rows a slot, a quarter for 1,800, a tenth
     from 7,200 on."""
     return float(np.clip(0.5 - 0.25 * np.log10(max(rows, 1) / max(slots, 1) / 180), 0.1, 0.5))
-
-
-def decay_of(rows: int, slots: int, series: bool) -> float:
-    """The fewer rows, the less are weights to be moved by any of them: a Gaussian prior weighs in inverse proportion to the rows."""
-    return min(ROWS_OF_DECAY * slots / max(rows, 1), MOST_IN_SERIES if series else MOST_DECAY)
-
-
-def _is_long(sequence: NDArray[np.int64] | None) -> bool:
-    """Whether there are sequences of more rows than a window on average."""
-    return sequence is not None and len(sequence) > WINDOW * (1 + int(np.count_nonzero(np.diff(sequence))))
-
-
-def decaying(network: RowNetwork, decay: float) -> list[dict[str, Any]]:
-    """Groups of parameters for the optimiser: all decay but biases, which hold how frequent tokens are, and which never occur."""
-    named = list(network.named_parameters())
-    return [
-        {"params": [p for name, p in named if "bias" not in name], "weight_decay": decay},
-        {"params": [p for name, p in named if "bias" in name], "weight_decay": 0.0},
-    ]
 
 
 class _Feeder:
@@ -264,9 +241,9 @@ class _Feeder:
 
 
 class _Trainer:
-    def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team, decay: float) -> None:
+    def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team) -> None:
         self.network, self.feeder, self.schedule, self.team = network, feeder, schedule, team
-        self.optimiser = torch.optim.AdamW(decaying(network, decay), lr=schedule.learning_rate, fused=True)
+        self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
         self.averaged = copy.deepcopy(network)
         self.steps = 0
         self.planned = schedule.steps

@@ -8,7 +8,7 @@ import torch
 
 from synth_engine.model.context import Context
 from synth_engine.model.network import POSITION_FEATURES, NetworkShape, RowNetwork, order_mask, position_features
-from synth_engine.model.training import MOST_DECAY, MOST_IN_SERIES, ROWS_OF_DECAY, Examples, Schedule, decay_of, decaying, train
+from synth_engine.model.training import Examples, Schedule, train
 
 SHAPE = NetworkShape((3, 5, 2, 9), (0, 1, 1, 2), (4, 6), False, embedding=4, hidden=8, recurrent=8)
 IN_SEQUENCE = NetworkShape((3, 5, 2, 9), (0, 1, 1, 2), (4, 6), True, embedding=4, hidden=8, recurrent=8)
@@ -140,29 +140,6 @@ def test_a_time_budget_that_is_over_ends_training_and_is_told():
         lambda *_: None,
     )
     assert (result.epochs, result.cut_short) == (1, True)
-
-
-def test_weights_decay_in_inverse_proportion_to_the_rows_a_slot():
-    assert decay_of(ROWS_OF_DECAY * 10, 10, series=False) == pytest.approx(1.0)
-    assert decay_of(ROWS_OF_DECAY * 100, 10, series=True) == decay_of(ROWS_OF_DECAY * 100, 10, series=False) == pytest.approx(0.1)
-    assert decay_of(20, 10, series=False) == decay_of(0, 10, series=False) == MOST_DECAY
-
-
-def test_in_long_sequences_weights_decay_less_for_what_follows_from_the_row_before_is_sharp():
-    assert decay_of(20, 10, series=True) == MOST_IN_SERIES < MOST_DECAY
-
-
-def test_biases_do_not_decay_for_they_keep_tokens_from_being_drawn_that_never_occur():
-    network = RowNetwork(IN_SEQUENCE)
-    weights, biases = decaying(network, 1.0)
-    assert weights["weight_decay"] == 1.0 and biases["weight_decay"] == 0.0
-    kept = {id(p) for p in biases["params"]}
-    assert (
-        {name for name, p in network.named_parameters() if id(p) in kept}
-        == {name for name, _ in network.named_parameters() if "bias" in name}
-        >= {"bias", "deeper_bias", "head_bias.0", "recurrent.bias_hh_l0"}
-    )
-    assert len(weights["params"]) + len(biases["params"]) == len(list(network.parameters()))
 
 
 def test_a_token_that_never_occurs_is_as_unlikely_after_training_on_few_rows():
