@@ -126,7 +126,7 @@ def test_entities_are_counted_once_for_each_value(pairs):
 
 def test_a_column_of_many_rows_is_learned_from_some_of_them_whatever_their_rhythm(monkeypatch):
     monkeypatch.setattr(number, "MOST_FITTED", 2_000)
-    values = np.tile([0.0, 1.0, 2.0, 3.0, 4.0], 4_000)  # every tenth row is alike
+    values = np.tile([0.0, 1.0, 2.0, 3.0, 4.0], 4_000)  # every fifth row is alike
     coder = NumberCoder.fit(values, np.arange(len(values)), EncodingSettings(), 0)
     assert sorted(coder.spikes) == [0, 1, 2, 3, 4]
     rng = np.random.default_rng(0)
