@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Floats
 from synth_engine.encode.relative import RelativeEncoder
-from synth_engine.model.context import Context
+from synth_engine.model.context import Context, ResidentContext, home_of
 from synth_engine.model.network import WINDOW, RowNetwork, flushed_denormals, position_features
 from synth_engine.randomness import stream, uniforms
 
@@ -103,6 +103,9 @@ class _Drawing:
         self.network, self.request, self.device = network, request, device
         slots = len(network.shape.slots)
         self.tokens = np.zeros((request.rows, slots), dtype=np.int32)
+        self.context = None
+        if network.shape.context:
+            self.context = ResidentContext.of(request.context, home_of(device, 0, request.context))
         self.keys = [stream(request.seed, "slot", slot) for slot in range(slots)]
         self.first = _evenly(request.rows, self.keys[0]) if request.stratify_first else None
         self.by_first_slot = {column.slots[0]: column for column in request.relative}
@@ -121,7 +124,7 @@ class _Drawing:
         """Draw all slots of these rows; returns their embeddings (rows, slots, embedding). In sequences, `told` is what
         the network knows of position and earlier siblings, `t` the place in the sequence, `later` the siblings to come."""
         network = self.network
-        context = torch.from_numpy(self.request.context[rows]).to(self.device) if network.shape.context else None
+        context = None if self.context is None else self.context[torch.from_numpy(rows).to(self.context.device)].to(self.device)
         position, history = told if told is not None else (None, None)
         side = network.side_input(context, position, history)
         tokens = torch.zeros(len(rows), len(network.shape.slots), dtype=torch.long, device=self.device)

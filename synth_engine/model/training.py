@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
-from synth_engine.model.context import Context
+from synth_engine.model.context import Context, ResidentContext, home_of
 from synth_engine.model.distributed import ALONE, Team
 from synth_engine.model.network import WINDOW, NetworkShape, RowNetwork, flushed_denormals, half_precision, order_mask, position_features
 from synth_engine.model.relevance import related_slots
@@ -140,9 +140,11 @@ class _Feeder:
 
     def __init__(self, shape: NetworkShape, examples: Examples, device: torch.device, team: Team) -> None:
         self.shape, self.device, self.team = shape, device, team
-        self.tokens = torch.from_numpy(examples.tokens).to(device)
-        self.learn = None if examples.learn is None else torch.from_numpy(examples.learn).to(device)
-        self.context = examples.context if shape.context else None
+        context = examples.context if shape.context else None
+        self.home = home_of(device, sum(held.nbytes for held in (examples.tokens, examples.learn) if held is not None), context)
+        self.tokens = torch.from_numpy(examples.tokens).to(self.home)
+        self.learn = None if examples.learn is None else torch.from_numpy(examples.learn).to(self.home)
+        self.context = None if context is None else ResidentContext.of(context, self.home)
         self.sequence = examples.sequence if shape.sequential else None
         if self.sequence is not None:
             starts = np.flatnonzero(np.r_[True, self.sequence[1:] != self.sequence[:-1]])
@@ -205,20 +207,21 @@ class _Feeder:
         return loss, rows if batch.within is None or batch.within.weight else 0
 
     def _loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor | None) -> tuple[torch.Tensor, int]:
+        there = batch.rows[batch.rows >= 0]
+        rows = torch.from_numpy(there).to(self.home)
+        tokens = self.tokens[rows].to(self.device)
         history = position = None
         if batch.before is None:
-            rows = torch.from_numpy(batch.rows).to(self.device)
-            embedded = network.embedded(self.tokens[rows])
+            embedded = network.embedded(tokens)
         else:
-            rows, embedded, history = self._history(network, batch)
-            of = rows.cpu().numpy()
-            position = torch.from_numpy(position_features(self.index[of], self.length[of])).to(self.device)
-        context = None if self.context is None else torch.from_numpy(self.context[rows.cpu().numpy()]).to(self.device)
+            embedded, history = self._history(network, batch, batch.before)
+            position = torch.from_numpy(position_features(self.index[there], self.length[there])).to(self.device)
+        context = None if self.context is None else self.context[rows].to(self.device)
         if context is not None and network.training:  # synthetic parents combine what no real one did: do not lean on any single token
             context = context * self._seen(context.shape, batch.within)
-        side = network.side_input(context, position, history)
-        hidden = network.hidden(embedded, mask, side)
-        return network.loss(hidden, self.tokens[rows].long(), None if self.learn is None else self.learn[rows]), len(rows)
+        hidden = network.hidden(embedded, mask, network.side_input(context, position, history))
+        learn = None if self.learn is None else self.learn[rows].to(self.device)
+        return network.loss(hidden, tokens.long(), learn), len(there)
 
     def _seen(self, shape: torch.Size, within: _Place | None) -> torch.Tensor:
         """Which context tokens training shows, drawn row by row for the whole batch: shares of it agree in what is drawn next."""
@@ -226,18 +229,20 @@ class _Feeder:
         seen = torch.rand((rows, *shape[1:]), device=self.device) >= CONTEXT_DROPOUT
         return seen if within is None else seen[torch.from_numpy(within.places).to(self.device)]
 
-    def _history(self, network: RowNetwork, batch: _Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Valid rows, their embeddings, and what each is told of its earlier siblings."""
-        assert batch.before is not None
-        grid = torch.from_numpy(batch.rows).to(self.device)
-        before = torch.from_numpy(batch.before).to(self.device)
-        embedded = network.embedded(self.tokens[grid.clamp(min=0)])
+    def _history(self, network: RowNetwork, batch: _Batch, before: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings of the valid rows, and what each is told of its earlier siblings."""
+        valid = torch.from_numpy(np.flatnonzero(batch.rows >= 0)).to(self.device)
+        embedded = network.embedded(self._tokens_of(batch.rows))
         vectors = network.row_vector(embedded)
-        prior = network.row_vector(network.embedded(self.tokens[before.clamp(min=0)])) * (before >= 0)[:, None]
+        prior = network.row_vector(network.embedded(self._tokens_of(before)))
+        prior = prior * torch.from_numpy(before >= 0).to(self.device)[:, None]
         told = torch.cat([prior[:, None], vectors[:, :-1]], dim=1)
         state, _ = network.recurrent(told)
-        valid = grid >= 0
-        return grid[valid], embedded[valid], torch.cat([told, state], dim=2)[valid]
+        return embedded.flatten(0, 1)[valid], torch.cat([told, state], dim=2).flatten(0, 1)[valid]
+
+    def _tokens_of(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Tokens of these rows, of any one's where there is none (-1)."""
+        return self.tokens[torch.from_numpy(np.maximum(rows, 0)).to(self.home)].to(self.device)
 
 
 class _Trainer:
@@ -282,7 +287,7 @@ class _Trainer:
     def _epoch(self, batches: list[_Batch], rng: np.random.Generator) -> tuple[float, int, bool]:
         """Train once through the batches: (mean loss, rows seen, whether the clock ran out)."""
         self.network.train()
-        total, seen, cut_short = 0.0, 0.0, False
+        total, seen, cut_short = self._nothing(), 0.0, False
         columns = self.network.shape.columns
         orders = column_orders(max(columns) + 1, rng) if self.schedule.any_order else repeat(None)
         for batch, rank in zip(batches, orders, strict=False):
@@ -297,13 +302,13 @@ class _Trainer:
             self.optimiser.step()
             self._average()
             self.steps += 1
-            total += loss.item() * rows
+            total += loss.detach().double() * rows
             seen += rows
             cut_short = self.schedule.deadline is not None and self.team.agreed(time.monotonic() > self.schedule.deadline)
             if cut_short or self.steps >= self.schedule.steps:
                 break
-        total, seen = self.team.sums(total, seen)
-        return total / max(seen, 1), int(seen), cut_short
+        mean, seen = self._mean(total, seen)
+        return mean, int(seen), cut_short
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -315,12 +320,21 @@ class _Trainer:
     @torch.no_grad()
     def _evaluate(self, batches: list[_Batch]) -> float:
         self.averaged.eval()
-        total, seen = 0.0, 0.0
+        total, seen = self._nothing(), 0.0
         for batch in batches:
             loss, rows = self.feeder.loss(self.averaged, self.feeder.share(batch), None)
-            total, seen = total + loss.item() * rows, seen + rows
-        total, seen = self.team.sums(total, seen)
-        return total / max(seen, 1)
+            total += loss.double() * rows
+            seen += rows
+        return self._mean(total, seen)[0]
+
+    def _nothing(self) -> torch.Tensor:
+        """A sum to begin with, on the device: to ask for the loss of a step is to wait for that step."""
+        return torch.zeros((), dtype=torch.float64, device=self.feeder.device)
+
+    def _mean(self, total: torch.Tensor, seen: float) -> tuple[float, float]:
+        """The mean loss over all processes, and the rows they have seen."""
+        summed, seen = self.team.sums(total.item(), seen)
+        return summed / max(seen, 1), seen
 
     def _lower_rate(self, best: dict[str, torch.Tensor]) -> None:
         self.network.load_state_dict(best)
