@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,15 @@ from benchmarks.environments import interpreter, pins
 from benchmarks.integrity import read_tables
 from benchmarks.page import CEILING, SYSTEMS, Result, markdown, show, title
 from benchmarks.plots import write_plots
-from benchmarks.runner import FAILED, FINISHED, Outcome, run
+from benchmarks.runner import FAILED, FINISHED, MESSAGE_LENGTH, Outcome, run
 from benchmarks.scores import score_ceiling, score_synthetic
 from benchmarks.split import Halves, halves
 from synth_engine.errors import ConfigurationError, SynthError
 
 HOME = Path(".benchmark")
 ENGINE = Path(synth_engine.__file__).parent
+LEARNERS = ("torch", "lightgbm", "scikit-learn", "numpy", "pyarrow")
+SCORERS = ("sdmetrics", "lightgbm", "scikit-learn", "numpy", "pandas", "pyarrow")
 PEERS = tuple(name for name in SYSTEMS if name != CEILING)
 START_SECONDS, CAPS_ALLOWED = 600, 2
 """A run may take so many times the capped training of all tables, and so much more, before it is ended."""
@@ -58,10 +62,15 @@ class Trial:
     def run(self, peer: str, environments: Path) -> tuple[Outcome, dict[str, Any] | None]:
         """How a peer did and its scores, None if it made nothing. A peer of several variants (see `variants`) is named PEER:VARIANT."""
         target = self.folder / peer.replace(":", "-")
-        outcome = self._outcome(peer, target, environments)
-        if outcome.status != FINISHED:
-            return outcome, None
-        return outcome, _once(target / "scores.json", {"scoring": scoring()}, lambda: self._scores(target))
+        try:
+            outcome = self._outcome(peer, target, environments)
+            if outcome.status != FINISHED:
+                return outcome, None
+            return outcome, _once(target / "scores.json", {"scoring": scoring()}, lambda: self._scores(target))
+        except SynthError as error:  # its environment: another time it may come about
+            return Outcome(FAILED, str(error)), None
+        except ValueError as error:  # pyarrow's errors are such: what it wrote cannot be read, or not be told as what it should be
+            return Outcome(FAILED, f"what it wrote cannot be scored: {type(error).__name__}: {error}"[:MESSAGE_LENGTH]), None
 
     def ceiling(self) -> dict[str, Any]:
         asked = {"data": self.data.digest(), "scoring": scoring()}
@@ -78,11 +87,9 @@ class Trial:
         }
 
         def attempt() -> dict[str, Any]:
+            python = interpreter(name, environments)
             (target / "scores.json").unlink(missing_ok=True)
-            try:
-                python = interpreter(name, environments)
-            except SynthError as error:
-                return Outcome(FAILED, str(error)).to_dict()
+            shutil.rmtree(target / "tables", ignore_errors=True)
             limit = START_SECONDS + CAPS_ALLOWED * self.cap_seconds * len(self.data.tables)
             command: list[str | Path] = [
                 python,
@@ -113,13 +120,13 @@ class Trial:
 
 
 def scoring() -> str:
-    """sha256 of the code that scores: when it changes, what was made is scored anew."""
-    return _digest(Path(__file__).parent, ENGINE / "quality", ENGINE / "privacy")
+    """sha256 of the code that scores, and of the libraries it asks: when they change, what was made is scored anew."""
+    return _digest(SCORERS, Path(__file__).parent, ENGINE, ENGINE / "quality", ENGINE / "privacy", ENGINE / "encode", ENGINE / "schema")
 
 
 def learning() -> str:
     """sha256 of the engine's code that learns and draws: when it changes, this product is run anew."""
-    return _digest(ENGINE, ENGINE / "encode", ENGINE / "model")
+    return _digest(LEARNERS, ENGINE, ENGINE / "encode", ENGINE / "model")
 
 
 def telling(peer: str, variant: str) -> str:
@@ -128,12 +135,13 @@ def telling(peer: str, variant: str) -> str:
     return _sha256([here / "peers" / f"{peer}.py", here / "peers" / "contract.py", *([here / "variants.py"] if variant else [])])
 
 
-def _digest(*rooms: Path) -> str:
-    return _sha256(sorted(path for room in rooms for path in room.glob("*.py")))
+def _digest(libraries: Sequence[str], *rooms: Path) -> str:
+    versions = ",".join(f"{library}=={version(library)}" for library in libraries)
+    return _sha256(sorted(path for room in rooms for path in room.glob("*.py")), versions)
 
 
-def _sha256(files: Sequence[Path]) -> str:
-    found = hashlib.sha256()
+def _sha256(files: Sequence[Path], text: str = "") -> str:
+    found = hashlib.sha256(text.encode())
     for path in files:
         found.update(path.read_bytes())
     return found.hexdigest()

@@ -75,19 +75,29 @@ def _renamed(schema: Schema, read: Tables) -> set[tuple[str, str]]:
 
 
 def _as_type(column: pa.ChunkedArray, wanted: pa.DataType) -> tuple[pa.Array, int]:
-    """The values in this type, and how many cannot be: they are null."""
+    """The values in this type, and how many cannot be: those alone are null."""
     values = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    cast = _cast(values, wanted)
+    if cast is None:
+        coded = values.dictionary_encode()
+        single = [_cast(coded.dictionary.slice(i, 1), wanted) for i in range(len(coded.dictionary))]
+        cast = pa.concat_arrays([pa.nulls(1, wanted) if one is None else one for one in single]).take(coded.indices)
+    return cast, cast.null_count - values.null_count
+
+
+def _cast(values: pa.Array, wanted: pa.DataType) -> pa.Array | None:
+    """None if one of them cannot be of this type."""
     for way in ((wanted,), (pa.float64(), wanted), (pa.timestamp("us"), wanted)):
         try:
             cast = values
             for step in way:
                 cast = cast.cast(step, safe=False)
-            return cast, cast.null_count - values.null_count
+            return cast
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             continue
-    return pa.nulls(len(values), wanted), len(values) - values.null_count
+    return None
 
 
 def faults(schema: Schema, real: Tables, synthetic: Tables) -> list[str]:

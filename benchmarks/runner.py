@@ -44,7 +44,7 @@ def run(command: Sequence[str | Path], target: Path, limit_seconds: float) -> Ou
     target.mkdir(parents=True, exist_ok=True)
     log, handed_over, samples = target / "log.txt", target / "handed_over.json", []
     handed_over.unlink(missing_ok=True)
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": ""}  # on CPU, all of them
     began = time.time()
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -62,7 +62,10 @@ def run(command: Sequence[str | Path], target: Path, limit_seconds: float) -> Ou
     if not handed_over.exists():
         if status is None:
             return Outcome(OUT_OF_TIME, f"{OUT_OF_TIME} after {limit_seconds:,.0f} s")
-        return Outcome(FAILED, _last_words(log) or f"ended with status {status}")
+        said = _last_words(log)
+        if status < 0:  # killed, for want of memory as a rule: what it said last is not why
+            return Outcome(FAILED, f"ended by signal {-status}{f', having said: {said}' if said else ''}")
+        return Outcome(FAILED, said or f"ended with status {status}")
     told = json.loads(handed_over.read_text(encoding="utf-8"))
     phases: dict[str, tuple[float, float]] = told["phases"]
     return Outcome(

@@ -14,7 +14,7 @@ from benchmarks.association import ancestors, order
 from benchmarks.integrity import Reading, faults
 from benchmarks.privacy import Privacy, measure
 from benchmarks.split import FEWEST_ROWS, Halves
-from benchmarks.utility import utility
+from benchmarks.utility import is_lacking, utility
 from synth_engine.quality.fidelity import Fidelity, score
 from synth_engine.schema import Schema
 
@@ -83,6 +83,8 @@ def _scores(
     seed: int,
 ) -> Scores:
     judged = {name: fidelity.tables[name] for name in _judged(schema, real)}
+    lacking = {name: 1.0 for name in judged if is_lacking(*(len(frames[name]) for frames in sides))}  # told from real rows at once
+    lacking_parents = {name: 1.0 for name in lacking if schema.children_of(name)}
     summary: dict[str, float | None] = {
         "rows": _mean(_ratio(len(sides[0][name]), len(sides[1][name])) for name in schema.tables),
         "faults": 0,
@@ -92,8 +94,10 @@ def _scores(
         "parent_child": fidelity.summary["parent_child"],
         "siblings": fidelity.summary["siblings"],
         "order": _mean(order(schema, *sides, seed)),
-        "c2st": _mean(_told(t.detection.accuracy) for t in judged.values() if t.detection),
-        "c2st_children": _mean(_told(t.detection_with_children.accuracy) for t in judged.values() if t.detection_with_children),
+        "c2st": _mean([*lacking.values(), *(_told(t.detection.accuracy) for t in judged.values() if t.detection)]),
+        "c2st_children": _mean(
+            [*lacking_parents.values(), *(_told(t.detection_with_children.accuracy) for t in judged.values() if t.detection_with_children)]
+        ),
         "utility": _mean(answers.values()),
         "copies": privacy.copies,
         "closer": privacy.closer,

@@ -36,6 +36,9 @@ def utility(schema: Schema, training: Frames, test: Frames, tables: Collection[s
     found: dict[str, float] = {}
     for name in tables:
         targets = scored_columns(schema, name)
+        if is_lacking(len(test[name]), len(training[name])):
+            found |= {f"{name}.{column.name}": 0.5 for column in targets}
+            continue
         if min(len(training[name]), len(test[name])) < FEWEST_ROWS or not targets:
             continue
         rows = [_some(len(frames[name]), seed) for frames in (training, test)]
@@ -48,6 +51,12 @@ def utility(schema: Schema, training: Frames, test: Frames, tables: Collection[s
             if keep and auc is not None:
                 found[f"{name}.{column.name}"] = round(auc, 4)
     return found
+
+
+def is_lacking(real: int, synthetic: int) -> bool:
+    """Whether a table has so few synthetic rows, though enough real ones, that there is nothing to judge: it must not be better
+    than a bad one for that."""
+    return real >= FEWEST_ROWS and synthetic < FEWEST_ROWS / 2
 
 
 def _joined(schema: Schema, training: Frames, test: Frames, name: str) -> tuple[list[str], Mapping[str, Matrix], Mapping[str, Matrix]]:

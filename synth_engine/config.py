@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from synth_engine.errors import ConfigurationError
+from synth_engine.errors import ConfigurationError, nearest
 
 
 class _Section(BaseModel):
@@ -154,6 +154,17 @@ def _merge(base: dict[str, Any], layer: dict[str, Any]) -> None:
 def _fault(item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"]) or "configuration"
     if item["type"] == "extra_forbidden":
-        return f"{path}: there is no such setting. Next step: remove it or correct its name"
-    found = "" if path in ("source", "target") else f" Found: {item['input']!r}"
-    return f"{path}: {item['msg']}.{found}"
+        advice = nearest(str(item["loc"][-1]), _settings_beside(item["loc"])) or "remove it or correct its name"
+        return f"{path}: there is no such setting. Next step: {advice}"
+    found = "" if path in ("source", "target") else f" Found: {item['input']!r}."
+    return f"{path}: {item['msg']}.{found} Next step: correct it, or leave it out for the default"
+
+
+def _settings_beside(location: Sequence[str | int]) -> Iterable[str]:
+    """Names of the settings of the section that holds this one."""
+    if location[0] == "columns":
+        return ColumnSettings.model_fields
+    section: type[BaseModel] = Config
+    for part in location[:-1]:
+        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]  # a section's
+    return section.model_fields

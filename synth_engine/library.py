@@ -136,7 +136,14 @@ class SynthModel:
         links = Config.build({"links": {"temperature": temperature}}).links
         real = self._kept(_as_arrow(kept or {}, "kept"))
         made = Generation(
-            self._model, rows or {}, seed, listener=listener, key_start=key_start, kept=real, temperature=links.temperature
+            self._model,
+            rows or {},
+            seed,
+            self._config.training.device,
+            listener,
+            key_start=key_start,
+            kept=real,
+            temperature=links.temperature,
         ).run()
         return {name: pa.Table.from_batches(list(made.batches(name, self._config.generation_batch_rows))) for name in self._model.tables}
 

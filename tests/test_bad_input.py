@@ -74,8 +74,23 @@ def test_five_faults_of_form_are_reported_at_once(tmp_path: Path) -> None:
         ("policy.orphans", "'keep'"),
         ("generation_batch_rows", "0"),
     ):
-        assert any(f.startswith(path) and f"Found: {value}" in f for f in caught.value.faults)
-    assert "sed: there is no such setting. Next step: remove it or correct its name" in caught.value.faults
+        fault = next(f for f in caught.value.faults if f.startswith(path))
+        assert f"Found: {value}. Next step: correct it, or leave it out for the default" in fault
+    assert "sed: there is no such setting. Next step: did you mean 'seed'" in caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"training": {"sizes": "small"}}, "training.sizes: there is no such setting. Next step: did you mean 'size'"),
+        ({"columns": {"t": {"c": {"knd": "date"}}}}, "columns.t.c.knd: there is no such setting. Next step: did you mean 'kind'"),
+        ({"telemetry": True}, "telemetry: there is no such setting. Next step: remove it or correct its name"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_told_with_the_one_that_was_meant(settings: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        config(**settings)
+    assert caught.value.faults == (fault,)
 
 
 def test_a_source_schema_that_is_not_there(place: Place) -> None:

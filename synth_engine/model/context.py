@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from synth_engine.model.devices import HOST, moved
 
 MOST_CONTEXT = 160
 """Context tokens of a row; what lies further (ancestors of ancestors) is left out first."""
@@ -33,27 +37,20 @@ class Context:
         """Tokens of a row."""
         return min(sum(int(t.shape[1]) for t in self.tokens) + sum(a.width for a in self.above), MOST_CONTEXT)
 
-    @property
-    def size(self) -> int:
-        """Bytes of its links and tokens."""
-        return sum(a.nbytes for a in self.links) + sum(t.nbytes for t in self.tokens) + sum(above.size for above in self.above)
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """Its links and tokens, some of them more than once: an ancestor may be reached by several ways."""
+        yield from self.links
+        yield from self.tokens
+        for above in self.above:
+            yield from above.arrays()
 
     def nearest(self, most: int) -> NDArray[np.int32]:
         """The first `most` context tokens of all rows: those of parents come before those of their parents."""
-        return ResidentContext.of(self, torch.device("cpu")).first(torch.arange(self.rows), most).numpy()
+        return ResidentContext.of(self, HOST).first(torch.arange(self.rows), most).numpy()
 
     def of(self, rows: NDArray[np.int64]) -> Context:
         """The context of these rows, as links."""
         return Context(len(rows), tuple(link[rows] for link in self.links), self.tokens, self.above)
-
-
-def home_of(device: torch.device, size: int, context: Context | None) -> torch.device:
-    """Where tokens of `size` bytes and their context are kept while a network on this device works on them: there, if they take up
-    at most half of what memory it has free; else the host's memory, from where they are moved batch by batch."""
-    if device.type != "cuda":
-        return device
-    free, _ = torch.cuda.mem_get_info(device)
-    return device if size + (0 if context is None else context.size) <= free // 2 else torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -68,12 +65,17 @@ class ResidentContext:
 
     @classmethod
     def of(cls, context: Context, device: torch.device) -> ResidentContext:
-        """On the CPU they are those of the context itself, not copies."""
-        links, tokens = (tuple(torch.from_numpy(a).to(device) for a in arrays) for arrays in (context.links, context.tokens))
-        return cls(context, device, links, tokens, tuple(cls.of(above, device) for above in context.above))
+        """On the host they are those of the context itself, not copies."""
+        there = {id(array): moved(array, device) for array in {id(array): array for array in context.arrays()}.values()}
+
+        def resident(one: Context) -> ResidentContext:
+            links, tokens = (tuple(there[id(array)] for array in arrays) for arrays in (one.links, one.tokens))
+            return cls(one, device, links, tokens, tuple(map(resident, one.above)))
+
+        return resident(context)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """The context tokens of these rows, shape (rows, width), int32."""
+        """The context tokens of these rows (a tensor on the same device), shape (rows, width), int32."""
         return self.first(rows, MOST_CONTEXT)
 
     def first(self, rows: Tensor, most: int) -> Tensor:

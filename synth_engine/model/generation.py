@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Floats
@@ -19,6 +18,7 @@ from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import ConfigurationError, Terminal
 from synth_engine.model.capacity import require_parents
 from synth_engine.model.context import Context
+from synth_engine.model.devices import device_of
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.kept import as_delivered, check_kept, kept_rows, prepare_kept
 from synth_engine.model.keyplan import plan_keys
@@ -99,7 +99,7 @@ class Generation:
         model: Model,
         rows: Mapping[str, int],
         seed: int,
-        device: torch.device | None = None,
+        device: str = "cpu",
         listener: Listener = ignore,
         *,
         key_start: Mapping[str, int] | None = None,
@@ -107,7 +107,7 @@ class Generation:
         temperature: float = 1.0,
     ) -> None:
         self.model, self.seed, self.listener = model, seed, listener
-        self.device = device or torch.device("cpu")
+        self.device = device_of(device)
         self.counts = row_counts(model, rows)
         require_parents(model, self.counts)
         require_counting_keys(model, key_start or {})

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 
 from synth_engine.config import Config
@@ -18,6 +17,7 @@ from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.written import with_written_moments
 from synth_engine.model.context import Context
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
+from synth_engine.model.devices import device_of
 from synth_engine.model.following import train_together
 from synth_engine.model.kept import as_delivered, digest
 from synth_engine.model.keyplan import is_unique, surrogate_columns
@@ -84,7 +84,7 @@ class _Learner:
         self.config, self.listener = config, listener
         self.size = SIZES[config.training.size]
         self.settings = EncodingSettings(config.privacy.rare_category_entities, config.privacy.extreme_value_entities, self.size.bins)
-        self.device = _device(config.training.device)
+        self.device = device_of(config.training.device)
         self.began = time.monotonic()
         self.seed = config.seed
         self.source = dict(tables)
@@ -375,9 +375,3 @@ def _followed_column(one: PreparedTable, generators: Mapping[str, KeyGenerator])
     in_order = pc.array_sort_indices(one.data[rising[0]].take(pa.array(some[known]))), np.argsort(moment[known], kind="stable")
     ranks = [np.argsort(np.asarray(order)) for order in in_order]
     return one.order_column if known.sum() > 10 and np.corrcoef(ranks[0], ranks[1])[0, 1] > 0.9 else None
-
-
-def _device(wanted: str) -> torch.device:
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)

@@ -127,6 +127,7 @@ class RowNetwork(nn.Module):
         for i, (members, largest) in enumerate(self.buckets):
             sizes = torch.tensor([self.shape.slots[s] for s in members])
             self.register_buffer(f"outside_{i}", torch.arange(largest)[None, :] >= sizes[:, None], persistent=False)
+            self.register_buffer(f"members_{i}", torch.tensor(members), persistent=False)  # a list would be moved anew at every step
         self.home = {slot: (i, j) for i, (slots, _) in enumerate(self.buckets) for j, slot in enumerate(slots)}
 
     def start_from_frequencies(self, tokens: np.ndarray, learn: np.ndarray | None) -> None:
@@ -221,7 +222,8 @@ class RowNetwork(nn.Module):
     def loss(self, hidden: Tensor, tokens: Tensor, learn: Tensor | None) -> Tensor:
         """Cross-entropy in nats, summed over slots and averaged over rows."""
         total = hidden.new_zeros(())
-        for i, (slots, _) in enumerate(self.buckets):
+        for i in range(len(self.buckets)):
+            slots = getattr(self, f"members_{i}")
             bias = self.head_bias[i].masked_fill(getattr(self, f"outside_{i}"), -1e9)  # cheaper than to fill the logits of all rows
             logits = torch.baddbmm(bias[:, None, :], hidden[:, slots].transpose(0, 1), self.heads[i])
             target = tokens[:, slots].T

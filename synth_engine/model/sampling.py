@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Floats
 from synth_engine.encode.relative import RelativeEncoder
-from synth_engine.model.context import Context, ResidentContext, home_of
+from synth_engine.model.context import Context, ResidentContext
+from synth_engine.model.devices import home_of, moved
 from synth_engine.model.network import WINDOW, RowNetwork, flushed_denormals, position_features
 from synth_engine.randomness import stream, uniforms
 
@@ -90,7 +91,7 @@ def _sequences(drawing: _Drawing, starts: NDArray[np.int64], lengths: NDArray[np
             state = torch.zeros_like(state) if t % WINDOW == 0 else state
             output, state = network.recurrent(told[:, None], state.contiguous())
             rows = start[:active] + t
-            position = torch.from_numpy(position_features(np.full(active, t), length[:active])).to(device)
+            position = moved(position_features(np.full(active, t), length[:active]), device)
             embedded = drawing.rows(rows, (position, torch.cat([told, output[:, 0]], dim=1)), t, length[:active] - 1 - t)
             told = network.row_vector(embedded)
             advance(active, drawing.request.rows)
@@ -105,7 +106,7 @@ class _Drawing:
         self.tokens = np.zeros((request.rows, slots), dtype=np.int32)
         self.context = None
         if network.shape.context:
-            self.context = ResidentContext.of(request.context, home_of(device, 0, request.context))
+            self.context = ResidentContext.of(request.context, home_of(device, request.context.arrays()))
         self.keys = [stream(request.seed, "slot", slot) for slot in range(slots)]
         self.first = _evenly(request.rows, self.keys[0]) if request.stratify_first else None
         self.by_first_slot = {column.slots[0]: column for column in request.relative}
@@ -124,7 +125,7 @@ class _Drawing:
         """Draw all slots of these rows; returns their embeddings (rows, slots, embedding). In sequences, `told` is what
         the network knows of position and earlier siblings, `t` the place in the sequence, `later` the siblings to come."""
         network = self.network
-        context = None if self.context is None else self.context[torch.from_numpy(rows).to(self.context.device)].to(self.device)
+        context = None if self.context is None else self.context[moved(rows, self.context.device)].to(self.device)
         position, history = told if told is not None else (None, None)
         side = network.side_input(context, position, history)
         tokens = torch.zeros(len(rows), len(network.shape.slots), dtype=torch.long, device=self.device)
@@ -154,10 +155,10 @@ class _Drawing:
         if slot in self.request.never_null:
             logits[:, 0] = -1e9
         if allowed is not None:
-            logits = logits.masked_fill(torch.from_numpy(~allowed).to(self.device), -1e9)
+            logits = logits.masked_fill(moved(~allowed, self.device), -1e9)
         u = self.first[rows] if slot == 0 and self.first is not None else uniforms(self.keys[slot], rows)
         cumulated = torch.softmax(logits.double(), dim=1).cumsum(dim=1)
-        drawn = (cumulated < torch.from_numpy(u).to(self.device)[:, None] * cumulated[:, -1:]).sum(dim=1)
+        drawn = (cumulated < moved(u, self.device)[:, None] * cumulated[:, -1:]).sum(dim=1)
         drawn = drawn.clamp(max=logits.shape[1] - 1)
         if (deciding := self.request.empty_after.get(slot)) is not None:
             drawn = torch.where(tokens[:, deciding] == 0, 0, drawn)
@@ -169,7 +170,7 @@ class _Drawing:
             return 0
         given = self.request.given[rows].astype(np.int64)
         for slot in range(given.shape[1]):
-            self._put(slot, torch.from_numpy(given[:, slot].copy()).to(self.device), tokens, embedded)
+            self._put(slot, moved(given[:, slot].copy(), self.device), tokens, embedded)
         return int(given.shape[1])
 
     def _put(self, slot: int, drawn: torch.Tensor, tokens: torch.Tensor, embedded: torch.Tensor) -> None:
@@ -201,7 +202,7 @@ class _Drawing:
         values = encoder.not_before(values, references)
         encoder.follow(drawn, which, values)
         for place, slot in enumerate(column.slots):
-            self._put(slot, torch.from_numpy(drawn[:, place].astype(np.int64)).to(self.device), tokens, embedded)
+            self._put(slot, moved(drawn[:, place].astype(np.int64), self.device), tokens, embedded)
         column.values[rows] = values
 
     def _reference(self, column: RelativeColumn, values: Floats | None, rows: NDArray[np.int64], t: int | None) -> Floats:

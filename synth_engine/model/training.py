@@ -6,14 +6,15 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
-from synth_engine.model.context import Context, ResidentContext, home_of
+from synth_engine.model.context import Context, ResidentContext
+from synth_engine.model.devices import home_of, moved
 from synth_engine.model.distributed import ALONE, Team
 from synth_engine.model.network import WINDOW, NetworkShape, RowNetwork, flushed_denormals, half_precision, order_mask, position_features
 from synth_engine.model.relevance import related_slots
@@ -141,9 +142,10 @@ class _Feeder:
     def __init__(self, shape: NetworkShape, examples: Examples, device: torch.device, team: Team) -> None:
         self.shape, self.device, self.team = shape, device, team
         context = examples.context if shape.context else None
-        self.home = home_of(device, sum(held.nbytes for held in (examples.tokens, examples.learn) if held is not None), context)
-        self.tokens = torch.from_numpy(examples.tokens).to(self.home)
-        self.learn = None if examples.learn is None else torch.from_numpy(examples.learn).to(self.home)
+        rows = (array for array in (examples.tokens, examples.learn) if array is not None)
+        self.home = home_of(device, chain(rows, () if context is None else context.arrays()))
+        self.tokens = moved(examples.tokens, self.home)
+        self.learn = None if examples.learn is None else moved(examples.learn, self.home)
         self.context = None if context is None else ResidentContext.of(context, self.home)
         self.sequence = examples.sequence if shape.sequential else None
         if self.sequence is not None:
@@ -208,14 +210,14 @@ class _Feeder:
 
     def _loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor | None) -> tuple[torch.Tensor, int]:
         there = batch.rows[batch.rows >= 0]
-        rows = torch.from_numpy(there).to(self.home)
+        rows = moved(there, self.home)
         tokens = self.tokens[rows].to(self.device)
         history = position = None
         if batch.before is None:
             embedded = network.embedded(tokens)
         else:
             embedded, history = self._history(network, batch, batch.before)
-            position = torch.from_numpy(position_features(self.index[there], self.length[there])).to(self.device)
+            position = moved(position_features(self.index[there], self.length[there]), self.device)
         context = None if self.context is None else self.context[rows].to(self.device)
         if context is not None and network.training:  # synthetic parents combine what no real one did: do not lean on any single token
             context = context * self._seen(context.shape, batch.within)
@@ -227,22 +229,22 @@ class _Feeder:
         """Which context tokens training shows, drawn row by row for the whole batch: shares of it agree in what is drawn next."""
         rows = shape[0] if within is None else within.rows
         seen = torch.rand((rows, *shape[1:]), device=self.device) >= CONTEXT_DROPOUT
-        return seen if within is None else seen[torch.from_numpy(within.places).to(self.device)]
+        return seen if within is None else seen[moved(within.places, self.device)]
 
     def _history(self, network: RowNetwork, batch: _Batch, before: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings of the valid rows, and what each is told of its earlier siblings."""
-        valid = torch.from_numpy(np.flatnonzero(batch.rows >= 0)).to(self.device)
+        valid = moved(np.flatnonzero(batch.rows >= 0), self.device)
         embedded = network.embedded(self._tokens_of(batch.rows))
         vectors = network.row_vector(embedded)
         prior = network.row_vector(network.embedded(self._tokens_of(before)))
-        prior = prior * torch.from_numpy(before >= 0).to(self.device)[:, None]
+        prior = prior * moved(before >= 0, self.device)[:, None]
         told = torch.cat([prior[:, None], vectors[:, :-1]], dim=1)
         state, _ = network.recurrent(told)
         return embedded.flatten(0, 1)[valid], torch.cat([told, state], dim=2).flatten(0, 1)[valid]
 
     def _tokens_of(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """Tokens of these rows, of any one's where there is none (-1)."""
-        return self.tokens[torch.from_numpy(np.maximum(rows, 0)).to(self.home)].to(self.device)
+        return self.tokens[moved(np.maximum(rows, 0), self.home)].to(self.device)
 
 
 class _Trainer:

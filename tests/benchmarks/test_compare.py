@@ -15,7 +15,7 @@ from benchmarks.compare import compare
 from benchmarks.data import DataSet, read_folder
 from benchmarks.page import CEILING, Result, markdown, show
 from benchmarks.plots import write_plots
-from synth_engine.errors import ConfigurationError
+from synth_engine.errors import ConfigurationError, Transient
 from tests.benchmarks.shop import SCHEMA, shop
 
 DATA = DataSet("shop", SCHEMA, shop(0))
@@ -67,6 +67,30 @@ def test_a_peer_that_fails_stands_in_table_page_and_plots_with_its_message(tmp_p
         assert "this product (0 of 1 seeds)" in text and "Five tables [at most] in this edition" in text and "real, held out" in text
     write_plots(results, tmp_path / "plots.html")
     assert "real, held out" in (tmp_path / "plots.html").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_scored_is_its_peers_failure_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_peer(tmp_path, monkeypatch, f"{COPIES}\nfor table in $TARGET/tables/*; do echo broken > $table; done")
+    peer, ceiling = run_once(tmp_path / "out")
+    assert not peer.figures and peer.notes[0].startswith("what it wrote cannot be scored: ArrowInvalid")
+    assert ceiling.figures["shapes"]
+
+
+def test_an_environment_that_could_not_be_made_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> Path:
+        raise Transient("The environment of ours must be installable", value="no network")
+
+    monkeypatch.setattr(command, "interpreter", unreachable)
+    assert "no network" in run_once(tmp_path / "out")[0].notes[0]
+    fake_peer(tmp_path, monkeypatch, COPIES)
+    assert run_once(tmp_path / "out")[0].figures["shapes"] == [1.0]
+
+
+def test_tables_of_an_earlier_run_are_not_those_of_a_later_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_peer(tmp_path, monkeypatch, COPIES)
+    run_once(tmp_path / "out")
+    fake_peer(tmp_path, monkeypatch, f"{COPIES}\nrm $(ls $TARGET/tables/* | head -1)")
+    assert any("the table is missing" in note for note in run_once(tmp_path / "out", cap=2.0)[0].notes)
 
 
 def test_means_stand_beside_deviations_and_most_seeds_decide_what_is_red() -> None:

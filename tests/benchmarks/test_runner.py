@@ -64,6 +64,11 @@ def test_a_peer_that_stops_without_a_word_is_told_by_its_status(tmp_path: Path) 
     assert watched(tmp_path, "sys.exit(3)") == Outcome(FAILED, "ended with status 3")
 
 
+def test_a_peer_that_is_killed_is_told_by_the_signal(tmp_path: Path) -> None:
+    outcome = watched(tmp_path, 'import os\nprint("epoch 3", flush=True)\nos.kill(os.getpid(), 9)')
+    assert outcome == Outcome(FAILED, "ended by signal 9, having said: epoch 3")
+
+
 def test_a_peer_that_says_it_is_done_but_hands_nothing_over_has_failed(tmp_path: Path) -> None:
     assert watched(tmp_path, 'print("done")') == Outcome(FAILED, "done")
 

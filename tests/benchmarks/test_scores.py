@@ -94,6 +94,28 @@ def test_tables_come_back_in_the_types_of_the_schema_and_what_cannot_is_told(tmp
     ]
 
 
+def test_a_value_of_another_type_costs_itself_and_not_its_column(tmp_path: Path) -> None:
+    for name, table in TWIN.items():
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    spent = TWIN["order"].to_pandas()["spent"].astype(str)
+    days = TWIN["order"].to_pandas()["day"].astype(str)
+    spent[3], days[5] = "_RARE_", "soon"
+    pq.write_table(pa.Table.from_pandas(TWIN["order"].to_pandas().assign(spent=spent, day=days)), tmp_path / "order.parquet")
+    found = read_tables(SCHEMA, tmp_path)
+    assert found.faults == ["order.day: 1 values that are no date", "order.spent: 1 values that are no float64"]
+    for column, lost in (("spent", 3), ("day", 5)):
+        expected = [None if row == lost else value for row, value in enumerate(TWIN["order"][column].to_pylist())]
+        assert found.tables["order"][column].to_pylist() == expected
+
+
+def test_a_table_that_is_not_there_is_no_better_than_a_bad_one(real: Halves, perfect: dict[str, float]) -> None:
+    found = scored(real, {**TWIN, "order": TWIN["order"].slice(0, 0), "line": TWIN["line"].slice(0, 0)})
+    for name, worse in (("c2st", 1), ("c2st_children", 1), ("utility", -1)):
+        value = found.summary[name]
+        assert value is not None and (value - perfect[name]) * worse > 0.1, name
+    assert found.utility["order.spent"] == 0.5
+
+
 def test_children_without_parents_have_nothing_in_common_with_them(real: Halves) -> None:
     orders = TWIN["order"]
     strangers = pa.array(np.arange(len(orders)) + 10_000, pa.int64())

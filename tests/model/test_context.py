@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from synth_engine.model.context import MOST_CONTEXT, Context
+from synth_engine.model.context import MOST_CONTEXT, Context, ResidentContext
+from synth_engine.model.devices import HOST
 
 REGIONS = np.array([[7], [8]], dtype=np.int32)
 STORES = np.array([[1, 2], [3, 4], [5, 6]], dtype=np.int32)
@@ -23,8 +25,15 @@ def test_a_row_knows_its_parent_and_what_that_knows_and_a_missing_one_is_zero():
 
 def test_rows_can_be_asked_for_alone_and_chosen_as_links():
     chosen = np.array([3, 3, 0])
+    assert ResidentContext.of(sales(), HOST)[torch.from_numpy(chosen)].tolist() == [[4, 5, 9], [4, 5, 9], [6, 7, 0]]
     assert sales().of(chosen).nearest(MOST_CONTEXT).tolist() == [[4, 5, 9], [4, 5, 9], [6, 7, 0]]
-    assert sales().of(chosen).nearest(MOST_CONTEXT).tolist() == sales().of(chosen).nearest(MOST_CONTEXT).tolist()
+
+
+def test_what_is_reached_by_two_ways_lies_there_once():
+    stores = Context(3, (OF_STORE,), (REGIONS,), (Context(2),))
+    both = ResidentContext.of(Context(4, (SALES, SALES), (STORES, STORES), (stores, stores)), HOST)
+    assert both.tokens[0] is both.tokens[1]
+    assert both.above[0].links[0] is both.above[1].links[0]
 
 
 def test_rows_without_parents_know_nothing():

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from synth_engine.model import training
-from synth_engine.model.context import Context, home_of
+from synth_engine.model.context import Context
+from synth_engine.model.devices import HOST, home_of, moved
 from synth_engine.model.distributed import ALONE
 from synth_engine.model.network import NetworkShape, RowNetwork
-from synth_engine.model.training import Examples
+from synth_engine.model.training import Examples, Schedule, train
 
 META = torch.device("meta")
-GPU = torch.device("cuda")
 
 
 def some_rows(rows: int, sequence: np.ndarray | None) -> Examples:
@@ -26,9 +26,11 @@ def some_rows(rows: int, sequence: np.ndarray | None) -> Examples:
     return Examples(tokens, rng.random((rows, 3)) < 0.9, context, sequence, np.arange(rows) // 3 % 10 == 0)
 
 
+@pytest.mark.parametrize("home", ["meta", "cpu"])
 @pytest.mark.parametrize("sequence", [None, np.arange(600) // 3], ids=["independent", "sequences"])
-def test_a_step_stays_on_the_device_and_does_not_wait_for_it(monkeypatch, sequence):
+def test_a_step_asks_the_device_for_no_value_and_leaves_none_elsewhere(monkeypatch, sequence, home):
     monkeypatch.setattr(training, "half_precision", lambda _: nullcontext())  # autocast does not know the device
+    monkeypatch.setattr(training, "home_of", lambda *_: torch.device(home))
     examples = some_rows(600, sequence)
     shape = NetworkShape((4, 4, 9), (0, 1, 1), (3, 3), sequence is not None, embedding=8, hidden=16, recurrent=8)
     network = RowNetwork(shape).to(META).train()
@@ -39,17 +41,39 @@ def test_a_step_stays_on_the_device_and_does_not_wait_for_it(monkeypatch, sequen
     torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
     assert rows == (batch.rows >= 0).sum()
     assert {p.grad.device for p in network.parameters() if p.grad is not None} == {META}
-    assert feeder.tokens.device == feeder.context.device == META
+    assert feeder.tokens.device.type == feeder.context.device.type == home
 
 
-@pytest.mark.parametrize(("free", "home"), [(10_000, "cuda"), (9_000, "cpu")])
-def test_what_takes_more_than_half_of_a_gpu_stays_in_the_memory_of_the_host(monkeypatch, free, home):
+def test_training_asks_for_its_losses_twice_an_epoch(monkeypatch):
+    asked = []
+    item = torch.Tensor.item
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: asked.append(tensor) or item(tensor))
+    shape = NetworkShape((4, 4, 9), (0, 1, 1), (3, 3), False, embedding=8, hidden=16, recurrent=8)
+    _, result = train(shape, some_rows(600, None), Schedule(3, 400, None, 0), HOST, lambda *_: None)
+    assert result.steps > 3 * 10
+    assert len(asked) == 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("free", "reserved", "home"), [(10_000, 0, "cuda"), (9_000, 0, "cpu"), (4_000, 6_000, "cuda"), (4_000, 5_000, "cpu")]
+)
+def test_what_takes_more_than_half_of_a_gpu_stays_in_the_memory_of_the_host(monkeypatch, free, reserved, home):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80_000))
-    context = Context(200, (np.zeros(200, np.int64),), (np.zeros((50, 5), np.int32),), (Context(50, (np.zeros(50, np.int64),)),))
-    assert context.size == 200 * 8 + 50 * 5 * 4 + 50 * 8
-    assert home_of(GPU, 2_000, context).type == home
-    assert home_of(GPU, 5_000, None).type == home
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 1_000 + reserved)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1_000)
+    rows, parents = np.zeros(1_000, np.int32), np.zeros((50, 5), np.int32)
+    assert home_of(torch.device("cuda"), [rows, parents, parents]).type == home
 
 
-def test_the_host_keeps_its_own():
-    assert home_of(torch.device("cpu"), 1 << 60, None).type == "cpu"
+def test_the_host_keeps_its_own_and_shares_its_memory():
+    assert home_of(HOST, [np.zeros(1 << 20)]) == HOST
+    array = np.zeros(3)
+    moved(array, HOST)[0] = 1
+    assert array[0] == 1
+
+
+def test_an_array_that_must_not_be_written_to_is_copied():
+    array = np.zeros(3)
+    array.flags.writeable = False
+    moved(array, HOST)[0] = 1
+    assert array[0] == 0

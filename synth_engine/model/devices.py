@@ -1,0 +1,37 @@
+"""The device that a network works on, what is kept in its memory, and how arrays get there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+HOST = torch.device("cpu")
+
+
+def device_of(wanted: str) -> torch.device:
+    """The device that a setting (`training.device`) stands for."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)
+
+
+def home_of(device: torch.device, arrays: Iterable[NDArray[Any]]) -> torch.device:
+    """Where arrays are kept while a network on this device works on them: there, if they take up at most half of what memory it has
+    free; else the host's memory, from where they are moved batch by batch."""
+    if device.type != "cuda":
+        return device
+    size = sum({id(array): array.nbytes for array in arrays}.values())
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return device if size <= (torch.cuda.mem_get_info(device)[0] + unused) // 2 else HOST
+
+
+def moved(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array as a tensor on this device; on the host it is the array itself, if that can be written to. A GPU is not waited for: from
+    pinned memory it fetches the array when it gets there."""
+    tensor = torch.from_numpy(np.require(array, requirements="W"))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
