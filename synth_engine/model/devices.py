@@ -10,14 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synth_engine.errors import Terminal
+
 HOST = torch.device("cpu")
 
 
 def device_of(wanted: str) -> torch.device:
-    """The device that a setting (`training.device`) stands for."""
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)
+    """The device that a setting (`training.device`) stands for. Raises `Terminal` if it is one that is not there."""
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise Terminal(
+            "training.device: a GPU that PyTorch can use must be there",
+            value=f"none, with PyTorch {torch.__version__}",
+            advice="run the step where there is one, install PyTorch for it, or set training.device to auto or cpu",
+        )
+    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
 
 
 def home_of(device: torch.device, arrays: Iterable[NDArray[Any]]) -> torch.device:

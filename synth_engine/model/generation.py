@@ -99,7 +99,7 @@ class Generation:
         model: Model,
         rows: Mapping[str, int],
         seed: int,
-        device: str = "cpu",
+        device: str = "auto",
         listener: Listener = ignore,
         *,
         key_start: Mapping[str, int] | None = None,
@@ -107,7 +107,7 @@ class Generation:
         temperature: float = 1.0,
     ) -> None:
         self.model, self.seed, self.listener = model, seed, listener
-        self.device = device_of(device)
+        self.device = device_of("cpu" if device == "cpu" else "auto")  # a model that took a GPU to train is drawn from anywhere
         self.counts = row_counts(model, rows)
         require_parents(model, self.counts)
         require_counting_keys(model, key_start or {})

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from synth_engine.errors import Terminal
 from synth_engine.model import training
 from synth_engine.model.context import Context
-from synth_engine.model.devices import HOST, home_of, moved
+from synth_engine.model.devices import HOST, device_of, home_of, moved
 from synth_engine.model.distributed import ALONE
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.training import Examples, Schedule, train
@@ -63,6 +64,19 @@ def test_what_takes_more_than_half_of_a_gpu_stays_in_the_memory_of_the_host(monk
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1_000)
     rows, parents = np.zeros(1_000, np.int32), np.zeros((50, 5), np.int32)
     assert home_of(torch.device("cuda"), [rows, parents, parents]).type == home
+
+
+def test_a_gpu_that_is_not_there_is_told_before_training_and_not_needed_to_generate(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_of("auto") == device_of("cpu") == HOST
+    with pytest.raises(Terminal, match=r"training\.device: a GPU .* Next step: run the step where there is one"):
+        device_of("cuda")
+
+
+@pytest.mark.parametrize(("wanted", "taken"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
+def test_a_gpu_that_is_there_is_taken_unless_told_otherwise(monkeypatch, wanted, taken):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_of(wanted).type == taken
 
 
 def test_the_host_keeps_its_own_and_shares_its_memory():
