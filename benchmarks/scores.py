@@ -62,7 +62,7 @@ def score_ceiling(schema: Schema, real: Halves, seed: int) -> Scores:
     split = [name for name in schema.tables if name not in real.shared]
     relations = score(schema, training, held_out, seed=seed)
     generator = np.random.default_rng(seed)
-    parts = {name: generator.permutation(len(training[name])) for name in real.shared}
+    parts = {name: generator.permutation(len(training[name])) for name in sorted(real.shared)}
     ours, theirs = (
         {name: frame.iloc[parts[name][side::2]] if name in parts else frame for name, frame in frames.items()}
         for side, frames in enumerate((training, held_out))
