@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from synth_engine.errors import ConfigurationError, nearest
+from synth_engine.mappings import read_yaml
 
 
 class _Section(BaseModel):
@@ -132,11 +133,14 @@ class Config(_Section):
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The raw settings of a YAML file. Raises `ConfigurationError` if it cannot be read or is no mapping."""
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError([f"The configuration file must be readable YAML. Found: {path}: {error}"]) from None
+        raw = read_yaml(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError([f"The configuration file must be readable YAML. Found: {path}: {error}. Next step: correct it"]) from None
     if not isinstance(raw, dict):
-        raise ConfigurationError([f"The configuration file must hold a mapping of settings. Found: {path} holds {type(raw).__name__}"])
+        found = "nothing" if raw is None else type(raw).__name__
+        raise ConfigurationError(
+            [f"The configuration file must hold a mapping of settings. Found: {path} holds {found}. Next step: see docs/configuration.md"]
+        )
     return raw
 
 

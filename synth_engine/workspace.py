@@ -69,9 +69,13 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        raw = json.loads(text)
-        raw["files"] = tuple(FileEntry(**entry) for entry in raw["files"])
-        return cls(**raw)
+        """Raises `ValueError` if it is not what a step wrote."""
+        try:
+            raw = json.loads(text)
+            raw["files"] = tuple(FileEntry(**entry) for entry in raw["files"])
+            return cls(**raw)
+        except (TypeError, KeyError) as error:
+            raise ValueError(str(error)) from None
 
     def digest(self) -> str:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
@@ -192,7 +196,16 @@ class Workspace:
     def manifest(self, step: str) -> Manifest | None:
         """The manifest of a step, or None if the step has not finished."""
         path = self.manifest_path(step)
-        return Manifest.from_json(self.read_bytes(path).decode()) if self.exists(path) else None
+        if not self.exists(path):
+            return None
+        try:
+            return Manifest.from_json(self.read_bytes(path).decode())
+        except ValueError:
+            raise CorruptArtefact(
+                f"A manifest must be the one that step {step!r} wrote",
+                value=f"{path} cannot be read so",
+                advice=f"restore the file, or remove {path} and run the step again",
+            ) from None
 
     def require(self, step: str) -> Manifest:
         """The manifest of a step that must have finished. Raises `Terminal` if it has not."""

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from synth_engine import pipeline
+from synth_engine.config import read_settings
 from synth_engine.errors import ConfigurationError, SchemaMismatch, SourceDataError, SynthError
 from synth_engine.warehouse import open_warehouse
 from tests.small_shop import LOOSE_KEYS, ORDERS, Place, config, query
@@ -91,6 +92,17 @@ def test_a_setting_that_does_not_exist_is_told_with_the_one_that_was_meant(setti
     with pytest.raises(ConfigurationError) as caught:
         config(**settings)
     assert caught.value.faults == (fault,)
+
+
+def test_a_setting_that_is_written_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("seed: 1\ntraining: {size: small}\nseed: 2\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="'seed' is written twice"):
+        read_settings(tmp_path / "settings.yaml")
+
+
+def test_entries_that_one_mapping_takes_from_another_may_be_changed(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("links: &some {temperature: 1}\ntraining: {<<: *some, temperature: 2}\n", encoding="utf-8")
+    assert read_settings(tmp_path / "settings.yaml")["training"] == {"temperature": 2}
 
 
 def test_a_source_schema_that_is_not_there(place: Place) -> None:

@@ -52,6 +52,15 @@ def test_finishing_again_replaces_the_manifest(workspace: Workspace) -> None:
     assert workspace.require("extract") == second
 
 
+@pytest.mark.parametrize("damaged", ["{", "[]", "{}", '{"files": [{"name": 1}]}', '{"files": []}'])
+def test_a_damaged_manifest_is_told_with_what_to_do(workspace: Workspace, damaged: str) -> None:
+    workspace.write_bytes(workspace.manifest_path("extract"), damaged.encode())
+    with pytest.raises(
+        CorruptArtefact, match="the one that step 'extract' wrote.* Next step: restore the file, or remove manifests/extract.json"
+    ):
+        workspace.manifest("extract")
+
+
 def test_a_manifest_survives_json_and_keeps_its_digest(workspace: Workspace) -> None:
     workspace.write_bytes("real/a", b"content")
     manifest = manifest_of(workspace, "real/a")

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synth_engine.errors import ConfigurationError, SynthError, nearest
+from synth_engine.mappings import read_yaml
 from synth_engine.schema.model import Column, ForeignKey, Kind, PolymorphicKey, Provenance, Schema, Table
 from synth_engine.schema.polymorphic import polymorphic_faults
 from synth_engine.schema.types import default_kind
@@ -168,9 +169,11 @@ def load_schema_file(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML or JSON file holds. Raises `ConfigurationError` if it cannot be read or holds something else."""
     try:
         text = Path(path).read_text(encoding="utf-8")
-        raw = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
+        raw = json.loads(text) if Path(path).suffix == ".json" else read_yaml(text)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError([f"The schema file must be readable YAML or JSON. Found: {path}: {error}"]) from None
+        raise ConfigurationError(
+            [f"The schema file must be readable YAML or JSON. Found: {path}: {error}. Next step: correct it"]
+        ) from None
     if not isinstance(raw, dict):
         rule = "The schema file must hold a mapping with the entry 'tables'"
         raise ConfigurationError([SynthError(rule, value=f"{path} holds {type(raw).__name__}")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synth_engine.errors import ConfigurationError
@@ -54,6 +56,8 @@ def _address(place: str | Engine) -> str | URL:
     if isinstance(place, str) and "://" not in place:
         if not place.strip():
             raise ConfigurationError(["A warehouse must be a URL or a folder. Found: an empty text"])
+        if re.match(r"[A-Za-z][\w.+-]+:", place) and not Path(place).exists():
+            raise _no_url()  # a slash was forgotten: as a folder it would be repeated, password included
         return place
     url = _parsed(place) if isinstance(place, str) else place.url
     return f"{url.host or ''}/{url.database or ''}" if url.get_backend_name() == "file" else url
@@ -66,6 +70,13 @@ def _parsed(place: str) -> URL:
     try:
         return make_url(place)
     except (ArgumentError, ValueError):  # their message repeats the URL, password included
-        raise ConfigurationError(
-            ["A warehouse URL must have the form dialect://user:password@host:port/database. Found: a text that cannot be read so"]
-        ) from None
+        raise _no_url() from None
+
+
+def _no_url() -> ConfigurationError:
+    return ConfigurationError(
+        [
+            "A warehouse URL must have the form dialect://user:password@host:port/database. Found: a text that cannot be read so. "
+            "Next step: correct it; a folder whose name has a colon must exist"
+        ]
+    )

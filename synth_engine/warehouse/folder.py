@@ -193,7 +193,11 @@ class FolderWarehouse:
 
     def _tables(self, schema: str | None) -> dict[str, TableFiles]:
         folder = self._folder(schema)
-        _recover(folder)
+        with _translated(folder):
+            _recover(folder)
+            return self._found(folder, schema)
+
+    def _found(self, folder: Path, schema: str | None) -> dict[str, TableFiles]:
         if not folder.is_dir():
             if schema is not None and self._root.is_dir():
                 naming.require_known(

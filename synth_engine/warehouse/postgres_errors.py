@@ -16,7 +16,7 @@ def translated(error: BaseException | None, url: sa.URL) -> SynthError:
     """The driver's error as one of ours."""
     state = getattr(error, "sqlstate", None)
     diagnostic = getattr(getattr(error, "diag", None), "message_primary", None)
-    reason = (diagnostic or str(error).strip().splitlines()[-1]).replace(url.password or "\0", "***")
+    reason = " ".join((diagnostic or str(error)).replace(url.password or "\0", "***").split())
     unreachable = (
         state is None
         and isinstance(error, psycopg.OperationalError)

@@ -198,6 +198,7 @@ def test_faults_of_form_are_told_at_once_with_their_paths(tmp_path: Path) -> Non
     [
         ("schema.yaml", "tables: [", "must be readable YAML or JSON"),
         ("schema.json", "{", "must be readable YAML or JSON"),
+        ("schema.yaml", "tables:\n  a: {}\n  b: {}\n  a: {}", "'a' is written twice"),
         ("schema.yaml", "- tables", "must hold a mapping"),
         ("metadata.json", '{"METADATA_SPEC_VERSION": "SINGLE_TABLE_V1", "columns": {}}', "must be of version MULTI_TABLE_V1"),
     ],

@@ -100,6 +100,17 @@ def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
         open_warehouse(str(tmp_path)).reflect(None)
 
 
+def test_a_folder_that_may_not_be_read_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("synth_engine.warehouse.folder.tables_in", forbidden)
+    with pytest.raises(
+        WarehouseError, match="must be readable and writable. Found: Permission denied: .* Next step: correct its path or rights"
+    ):
+        open_warehouse(str(tmp_path)).reflect(None)
+
+
 @pytest.mark.parametrize("schema", ["..", "a/b", ".hidden", ""])
 def test_a_schema_does_not_leave_the_folder(tmp_path: Path, schema: str) -> None:
     with pytest.raises(ConfigurationError, match="sub-folder"):

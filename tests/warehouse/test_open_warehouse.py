@@ -39,18 +39,27 @@ def test_a_duckdb_location_is_the_file_whatever_link_leads_to_it(tmp_path: Path)
     assert open_warehouse(f"duckdb:///{tmp_path}/link.db").location == str(tmp_path / "shop.db")
 
 
-@pytest.mark.parametrize("place", ["", "duckdb:///:memory:", "duckdb://", "mysql://somebody:s3cret@nowhere/shop", "://s3cret@"])
+@pytest.mark.parametrize(
+    "place",
+    ["", "duckdb:///:memory:", "duckdb://", "mysql://somebody:s3cret@nowhere/shop", "://s3cret@", "postgresql:/me:s3cret@nowhere/shop"],
+)
 def test_an_address_nobody_can_open_is_a_configuration_error_without_its_password(place: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         open_warehouse(place)
     assert "s3cret" not in str(raised.value)
 
 
+def test_a_folder_may_have_a_colon_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop:2024").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert open_warehouse("shop:2024").location == str(tmp_path / "shop:2024")
+
+
 def test_an_unreachable_server_is_transient_and_its_password_stays_secret() -> None:
     with pytest.raises(WarehouseUnavailable) as raised:
         open_warehouse("postgresql://somebody:s3cret%40@127.0.0.1:9/shop").reflect(None)
     message = str(raised.value)
-    assert "s3cret" not in message
+    assert "s3cret" not in message and "127.0.0.1" in message and "refused" in message
     assert raised.value.__cause__ is None
 
 
