@@ -13,6 +13,8 @@ from torch import Tensor
 from synth_engine.errors import Terminal
 
 HOST = torch.device("cpu")
+MOST_PINNED = 1 << 24
+"""Bytes of an array that travels by pinned memory; PyTorch keeps that for the next one, so whole tables must not."""
 
 
 def device_of(wanted: str) -> torch.device:
@@ -39,6 +41,8 @@ def home_of(device: torch.device, arrays: Iterable[NDArray[Any]]) -> torch.devic
 
 def moved(array: NDArray[Any], device: torch.device) -> Tensor:
     """An array as a tensor on this device; on the host it is the array itself, if that can be written to. A GPU is not waited for: from
-    pinned memory it fetches the array when it gets there."""
+    pinned memory it fetches what belongs to a batch when it gets there."""
     tensor = torch.from_numpy(np.require(array, requirements="W"))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type == "cuda" and array.nbytes <= MOST_PINNED:
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=tensor.is_pinned())
