@@ -9,9 +9,9 @@ memory can be told. "per row" against that of the first line shows how far from 
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import resource
-import sys
 import time
 
 import numpy as np
@@ -50,8 +50,10 @@ def _assign(rows: int) -> tuple[float, float, float]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python benchmarks/links.py", description="What assigning references costs.")
+    parser.add_argument("rows", nargs="*", type=int, help=f"default: {' '.join(map(str, SIZES))}")
     table = Table("rows", "two references", "per row", "repeated pairs parted", "peak memory", title=f"{PARENTS:,} parents a reference")
-    for rows in [int(size) for size in sys.argv[1:]] or SIZES:
+    for rows in parser.parse_args().rows or SIZES:
         assigned, parted, memory = measure(rows)
         table.add_row(f"{rows:,}", f"{assigned:.2f} s", f"{1e6 * assigned / rows:.2f} µs", f"{parted:.2f} s", f"{memory:.2f} GB")
     Console().print(table)
