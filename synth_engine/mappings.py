@@ -19,5 +19,10 @@ class _Once(yaml.SafeLoader):
 
 
 def read_yaml(text: str) -> Any:
-    """What a YAML text holds. Raises `yaml.YAMLError` if it cannot be read, or says something twice."""
-    return yaml.load(text, _Once)  # noqa: S506  # a SafeLoader
+    """What a YAML text holds. Raises `yaml.YAMLError` if it cannot be read, or says something twice; with the line's number, not the
+    line, which may hold a password."""
+    try:
+        return yaml.load(text, _Once)  # noqa: S506  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise yaml.YAMLError(f"{where}{error.problem or error.context}") from None

@@ -100,6 +100,14 @@ def test_a_setting_that_is_written_twice_is_refused(tmp_path: Path) -> None:
         read_settings(tmp_path / "settings.yaml")
 
 
+@pytest.mark.parametrize("again", ["source: postgresql://me:s3cret@host/db", "source: [postgresql://me:s3cret@host/db", "@s3cret: 1"])
+def test_a_file_that_cannot_be_read_is_told_by_its_line_and_not_by_what_stands_there(tmp_path: Path, again: str) -> None:
+    (tmp_path / "settings.yaml").write_text(f"source: postgresql://me:s3cret@host/db\n{again}\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"settings\.yaml: line [23]: ") as caught:
+        read_settings(tmp_path / "settings.yaml")
+    assert "s3cret" not in str(caught.value)
+
+
 def test_entries_that_one_mapping_takes_from_another_may_be_changed(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("links: &some {temperature: 1}\ntraining: {<<: *some, temperature: 2}\n", encoding="utf-8")
     assert read_settings(tmp_path / "settings.yaml")["training"] == {"temperature": 2}
