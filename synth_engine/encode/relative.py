@@ -14,16 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, EncodingSettings, Floats, Tokens
-from synth_engine.encode.moment import MomentCoder
+from synth_engine.encode.moment import DAY, MomentCoder
 from synth_engine.encode.number import NumberCoder, decimal_places
 
 NULL, ABSOLUTE, FIRST_STEP = 0, 1, 2
 
-ROOM_AT = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
-"""Numbers of siblings to come for which it is known how far from the end of the column's range rows keep."""
-
-SELDOM, FEWEST_TO_TELL = 0.03, 200
-"""Share of the entities that come nearer to the end, and entities that it takes to tell."""
+FINEST_PACE, PACES_PER_OCTAVE = 1.0, 2
+"""Paces are told on a grid of powers of two that begins at a second, and is the same for any data."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +56,12 @@ class Stepper:
 
 
 class RelativeEncoder:
-    """Slot 0: null, absolute, or a step token of one of the `steppers`, the first of which has a reference is used.
+    """First slot: null, absolute, or a step token of one of the `steppers`, the first of which has a reference is used.
     The other slots are the absolute coder's: drawn where the row is absolute, else following from the step (all of
-    them for steps in seconds, the day alone for steps in days)."""
+    them for steps in seconds, the day alone for steps in days).
+
+    In sequences a slot stands before them that is not drawn, as it follows from what came before: the pace, the time left until the end
+    of the column's range for each sibling to come. Without it long sequences would run late, and crowd at the end."""
 
     tag = "relative"
 
@@ -72,14 +72,18 @@ class RelativeEncoder:
         data_type: str,
         floors: Sequence[bool],
         starts: Sequence[NDArray[np.bool_]],
-        room: Floats,
+        paces: tuple[int, int] | None = None,
     ) -> None:
         """`starts` tells for each of the absolute coder's slots the tokens that rows without a reference may have: there may
-        be few such rows (a series has one), too few to learn from what is usual at all other rows. `room` is what rows leave for
-        the siblings to come, at numbers of these of `ROOM_AT`."""
+        be few such rows (a series has one), too few to learn from what is usual at all other rows. `paces` are the fastest and the
+        slowest pace that several entities have, as points of the grid; None out of sequences."""
         self.absolute, self.steppers, self.data_type = absolute, list(steppers), data_type
-        self.floors, self.starts, self.room = list(floors), list(starts), room
-        self.slots = [FIRST_STEP + sum(s.coder.size for s in self.steppers), *absolute.slots]
+        self.floors, self.starts = list(floors), list(starts)
+        self.paces = paces
+        self.lead = int(paces is not None)
+        """Number of the first slot that is drawn."""
+        paced = [2 + paces[1] - paces[0]] if paces else []
+        self.slots = [*paced, FIRST_STEP + sum(s.coder.size for s in self.steppers), *absolute.slots]
 
     @classmethod
     def fit(
@@ -106,8 +110,15 @@ class RelativeEncoder:
             for reference, base in references
             for both in [known & np.isfinite(base)]
         ]
-        room = np.zeros(len(ROOM_AT)) if later is None else _room(values, later, entity, settings.extreme_entities, _end(absolute))
-        return cls(absolute, steppers, data_type, floors, _seen(absolute, values[free]), room)
+        starts = _seen(absolute, values[free])
+        found = cls(absolute, steppers, data_type, floors, starts)
+        if later is not None and any(reference.source == "previous" for reference, _ in references):
+            points = found._grid_points(found.choose([base for _, base in references])[1], later)
+            told = known & np.isfinite(points)
+            if told.any():
+                paces = _common_range(points[told], entity[told], settings.extreme_entities)
+                found = cls(absolute, steppers, data_type, floors, starts, paces)
+        return found
 
     def not_before(self, values: Floats, references: Sequence[Floats]) -> Floats:
         """The values, none of them before a reference that no real value is before, whichever the step was told from."""
@@ -119,7 +130,8 @@ class RelativeEncoder:
     def positions(self) -> list[Floats | None]:
         """Order of the tokens of each slot (see `Encoder.positions`)."""
         steps = [s.coder.positions() for s in self.steppers]
-        return [np.concatenate([np.full(FIRST_STEP, np.nan), *steps]), *self.absolute.positions()]
+        paced = [np.r_[np.nan, np.linspace(0, 1, self.slots[0] - 1)]] if self.paces else []
+        return [*paced, np.concatenate([np.full(FIRST_STEP, np.nan), *steps]), *self.absolute.positions()]
 
     def choose(self, references: Sequence[Floats]) -> tuple[NDArray[np.int64], Floats]:
         """For each row the stepper that applies (-1: none, absolute) and its reference's value."""
@@ -130,30 +142,47 @@ class RelativeEncoder:
             which[take], base[take] = i, values[take]
         return which, base
 
-    def encode(self, values: Floats, references: Sequence[Floats]) -> tuple[Tokens, NDArray[np.bool_]]:
-        """Tokens, and which of them the model has to learn (the others follow from those)."""
+    def encode(
+        self, values: Floats, references: Sequence[Floats], later: NDArray[np.int64] | None = None
+    ) -> tuple[Tokens, NDArray[np.bool_]]:
+        """Tokens, and which of them the model has to learn (the others follow from those). `later` is that of `fit`."""
         which, base = self.choose(references)
-        known = np.isfinite(values)
+        known, at = np.isfinite(values), self.lead
         tokens = np.zeros((len(values), len(self.slots)), dtype=np.int32)
         learn = np.ones(tokens.shape, dtype=np.bool_)
+        if self.paces:
+            tokens[:, 0], learn[:, 0] = self.pace(base, later), False
         if known.any():
-            tokens[known, 1:] = self.absolute.encode(values[known])
-        tokens[known, 0] = ABSOLUTE
-        learn[~known, 1:] = False
+            tokens[known, at + 1 :] = self.absolute.encode(values[known])
+        tokens[known, at] = ABSOLUTE
+        learn[~known, at + 1 :] = False
         offset = FIRST_STEP
         for i, stepper in enumerate(self.steppers):
             rows = known & (which == i)
             if rows.any():
-                tokens[rows, 0] = offset + stepper.coder.encode(self._step(stepper, values[rows], base[rows]))
+                tokens[rows, at] = offset + stepper.coder.encode(self._step(stepper, values[rows], base[rows]))
                 learn[np.ix_(rows, self._following(stepper))] = False
             offset += stepper.coder.size
         return tokens, learn
 
+    def pace(self, base: Floats, later: NDArray[np.int64] | None) -> NDArray[np.int32]:
+        """Token of the first slot for rows with these references' values and so many siblings to come; 0 where either is unknown."""
+        if self.paces is None or later is None:
+            return np.zeros(len(base), dtype=np.int32)
+        points = np.clip(self._grid_points(base, later), *self.paces)
+        return np.where(np.isfinite(points), np.nan_to_num(points) - self.paces[0] + 1, 0).astype(np.int32)
+
+    def _grid_points(self, base: Floats, later: NDArray[np.int64]) -> Floats:
+        """The grid point nearest to each row's pace; NaN without a reference."""
+        seconds = np.maximum(_end(self.absolute) - base, 0.0) / (later + 1) * (DAY / self.absolute.unit)
+        points: Floats = np.round(PACES_PER_OCTAVE * np.log2(np.maximum(seconds, FINEST_PACE)))
+        return points
+
     def allowed(self, which: NDArray[np.int64], base: Floats, later: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
-        """Which tokens of slot 0 a row may have, shape (rows, slots[0]): those of the stepper that applies to it that can
-        lead into the column's range. From steps alone a sequence would in time walk out of it. `later` tells how many
+        """Which tokens of the first slot that is drawn a row may have, shape (rows, tokens): those of the stepper that applies to it
+        that can lead into the column's range. From steps alone a sequence would in time walk out of it. `later` tells how many
         siblings are to come: the shortest step must leave room for each."""
-        mask = np.zeros((len(which), self.slots[0]), dtype=np.bool_)
+        mask = np.zeros((len(which), self.slots[self.lead]), dtype=np.bool_)
         mask[:, NULL] = True
         mask[which < 0, ABSOLUTE] = True
         offset = FIRST_STEP
@@ -173,6 +202,7 @@ class RelativeEncoder:
 
     def decode(self, tokens: Tokens, which: NDArray[np.int64], base: Floats, draw: Draw, later: NDArray[np.int64] | None = None) -> Floats:
         """Values of the rows; NaN is null. `later` is that of `allowed`."""
+        tokens = tokens[:, self.lead :]
         values = self.absolute.decode(tokens[:, 1:], draw)
         offset = FIRST_STEP
         for i, stepper in enumerate(self.steppers):
@@ -191,17 +221,18 @@ class RelativeEncoder:
         known = np.isfinite(values)
         if not known.any():
             return
-        absolute = np.zeros((len(values), len(self.slots) - 1), dtype=np.int32)
+        first = self.lead + 1
+        absolute = np.zeros((len(values), len(self.slots) - first), dtype=np.int32)
         absolute[known] = self.absolute.encode(values[known])
-        tokens[~known, 1:] = 0
+        tokens[~known, first:] = 0
         for i, stepper in enumerate(self.steppers):
             rows = np.flatnonzero(known & (which == i))
             slots = np.array(self._following(stepper))
-            tokens[np.ix_(rows, slots)] = absolute[np.ix_(rows, slots - 1)]
+            tokens[np.ix_(rows, slots)] = absolute[np.ix_(rows, slots - first)]
 
     def _following(self, stepper: Stepper) -> list[int]:
-        last = 1 + self.absolute.day_slots if stepper.in_days else len(self.slots)
-        return list(range(1, last))
+        first = self.lead + 1
+        return list(range(first, first + self.absolute.day_slots if stepper.in_days else len(self.slots)))
 
     def _step(self, stepper: Stepper, values: Floats, base: Floats) -> Floats:
         if not stepper.in_days:
@@ -209,18 +240,14 @@ class RelativeEncoder:
         return np.floor(values / self.absolute.unit) - np.floor(base / self.absolute.unit)
 
     def _feasible(self, stepper: Stepper, base: Floats, later: NDArray[np.int64] | None) -> tuple[Floats, Floats]:
-        """Shortest and longest step from each reference's value that ends inside the column's range, with room for the
-        siblings to come: what rows keep for them as a rule, or they would crowd at the end."""
+        """Shortest and longest step from each reference's value that ends inside the column's range, and leaves the siblings to come
+        their shortest."""
         first, last = self.absolute.days.bounds()
-        shortest, unit = self._shortest_step(), self.absolute.unit
-        to_come = np.zeros(len(base)) if later is None else later.astype(np.float64)
-        reserve, room = to_come * shortest, np.interp(to_come, (0, *ROOM_AT), np.r_[0.0, self.room])
+        reserve, unit = (0.0 if later is None else later * self._shortest_step()), self.absolute.unit
         if stepper.in_days:
             day = np.floor(base / unit)
-            left, reserve, room, shortest = last - day, np.ceil(reserve / unit), np.ceil(room / unit), np.ceil(shortest / unit)
-            return first - day, _longest(left, reserve, room, np.maximum(np.floor(left / (to_come + 1)), shortest))
-        left = _end(self.absolute) - base
-        return first * unit - base, _longest(left, reserve, room, np.maximum(left / (to_come + 1), shortest))
+            return first - day, last - day - np.ceil(reserve / unit)
+        return first * unit - base, _end(self.absolute) - base - reserve
 
     def _shortest_step(self) -> float:
         """The least that lies between siblings, 0 if they may coincide."""
@@ -264,20 +291,19 @@ class RelativeEncoder:
             "data_type": self.data_type,
             "floors": self.floors,
             "starts": [np.flatnonzero(seen).tolist() for seen in self.starts],
-            "room": self.room.tolist(),
+            "paces": self.paces,
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> RelativeEncoder:
         absolute = MomentCoder.from_json(raw["absolute"])
         starts = [np.isin(np.arange(size), seen) for size, seen in zip(absolute.slots, raw["starts"], strict=True)]
-        return cls(
-            absolute, [Stepper.from_json(s) for s in raw["steppers"]], raw["data_type"], raw["floors"], starts, np.array(raw["room"])
-        )
+        steppers = [Stepper.from_json(s) for s in raw["steppers"]]
+        paces = tuple(raw["paces"]) if raw["paces"] else None
+        return cls(absolute, steppers, raw["data_type"], raw["floors"], starts, paces)
 
     def protections(self) -> list[str]:
-        told = ["longest and shortest distances drawn in to the mean of the outermost entities"]
-        return [*told, "room at the end of sequences known as a mean of entities"] if self.room.any() else told
+        return ["longest and shortest distances drawn in to the mean of the outermost entities"]
 
 
 def _end(absolute: MomentCoder) -> float:
@@ -285,26 +311,15 @@ def _end(absolute: MomentCoder) -> float:
     return (absolute.days.bounds()[1] + 1) * absolute.unit - 1
 
 
-def _longest(left: Floats, reserve: Floats, room: Floats, fair: Floats) -> Floats:
-    """The longest step that keeps the usual room, or a fair share of what is left for those that came late: they must neither crowd at
-    the end nor coincide. Never one that does not leave the `reserve`."""
-    longest: Floats = np.minimum(np.maximum(left - room, fair), left - reserve)
-    return longest
-
-
-def _room(values: Floats, later: NDArray[np.int64], entity: NDArray[np.int64], fewest: int, end: float) -> Floats:
-    """How much before the end all entities but `SELDOM` are, at the numbers `ROOM_AT` of siblings to come: a mean over so many neighbours
-    in rank that it is no value of one."""
-    room, left, several = np.zeros(len(ROOM_AT)), end - values, max(fewest, 5)
-    for place, (least, more) in enumerate(zip(ROOM_AT, (*ROOM_AT[1:], np.inf), strict=True)):
-        rows = np.flatnonzero(np.isfinite(values) & (later >= least) & (later < more))
-        rows = rows[np.lexsort((left[rows], entity[rows]))]
-        nearest = np.sort(left[rows[np.r_[True, np.diff(entity[rows]) != 0][: len(rows)]]])
-        if len(nearest) >= max(FEWEST_TO_TELL, several):
-            first = int(np.clip(SELDOM * len(nearest) - several / 2, 0, len(nearest) - several))
-            room[place] = max(float(nearest[first : first + several].mean()), 0.0)
-    found: Floats = np.maximum.accumulate(room)
-    return found
+def _common_range(points: Floats, entity: NDArray[np.int64], fewest: int) -> tuple[int, int]:
+    """The first and last point that so many entities reach, or as many as there are."""
+    names, number = np.unique(entity, return_inverse=True)
+    lowest, highest = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    np.minimum.at(lowest, number, points)
+    np.maximum.at(highest, number, points)
+    place = min(fewest, len(names)) - 1
+    first, last = sorted((int(np.sort(lowest)[place]), int(np.sort(highest)[-1 - place])))
+    return first, last
 
 
 def _seen(absolute: MomentCoder, values: Floats) -> list[NDArray[np.bool_]]:

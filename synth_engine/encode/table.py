@@ -69,7 +69,8 @@ class TableEncoder:
     @property
     def never_null(self) -> frozenset[int]:
         """The slots whose token 0 would be a null in a column without any."""
-        return frozenset(c.slots[0] for c in self.columns if c.slots and not c.has_nulls)
+        drawn_first = {c.slots[c.encoder.lead if isinstance(c.encoder, RelativeEncoder) else 0]: c for c in self.columns if c.slots}
+        return frozenset(slot for slot, c in drawn_first.items() if not c.has_nulls)
 
     @property
     def empty_after(self) -> dict[int, int]:
@@ -106,25 +107,33 @@ class TableEncoder:
             at += width
         return cls(encoded)
 
-    def encode(self, data: Mapping[str, pa.Array], references: Mapping[str, Sequence[Floats]]) -> tuple[Tokens, NDArray[np.bool_]]:
-        """Tokens of all rows, shape (rows, slots), and which of them the model learns."""
+    def encode(
+        self, data: Mapping[str, pa.Array], references: Mapping[str, Sequence[Floats]], later: NDArray[np.int64] | None = None
+    ) -> tuple[Tokens, NDArray[np.bool_]]:
+        """Tokens of all rows, shape (rows, slots), and which of them the model learns; `references` and `later` as in `fit`."""
         rows = len(next(iter(data.values()))) if data else 0
         tokens = np.zeros((rows, len(self.sizes)), dtype=np.int32)
         learn = np.ones(tokens.shape, dtype=np.bool_)
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
             told = {name: [values[part] for values in found] for name, found in references.items()}
-            self._encode({name: values[part] for name, values in data.items()}, told, tokens[part], learn[part])
+            rest = None if later is None else later[part]
+            self._encode({name: values[part] for name, values in data.items()}, told, rest, tokens[part], learn[part])
         return tokens, learn
 
     def _encode(
-        self, data: Mapping[str, pa.Array], references: Mapping[str, Sequence[Floats]], tokens: Tokens, learn: NDArray[np.bool_]
+        self,
+        data: Mapping[str, pa.Array],
+        references: Mapping[str, Sequence[Floats]],
+        later: NDArray[np.int64] | None,
+        tokens: Tokens,
+        learn: NDArray[np.bool_],
     ) -> None:
         """Fill in the tokens of some rows, and which of them the model learns."""
         for c in self.columns:
             if isinstance(c.encoder, RelativeEncoder):
                 values = to_floats(data[c.column.name], c.column.data_type)
-                tokens[:, c.slots], learn[:, c.slots] = c.encoder.encode(values, references[c.column.name])
+                tokens[:, c.slots], learn[:, c.slots] = c.encoder.encode(values, references[c.column.name], later)
             elif c.encoder:
                 tokens[:, c.slots] = c.encoder.encode(data[c.column.name])
                 if len(c.slots) > 1:  # the first slot of a moment says whether there is one

@@ -84,7 +84,7 @@ def kept_rows(model: Model, name: str, prepared: Mapping[str, PreparedTable]) ->
     encoder = model.tables[name].encoder
     tokens = np.zeros((one.rows, 0), np.int32)
     if encoder.columns:
-        tokens, _ = encoder.encode({**one.data, **one.loose}, one.reference_values(prepared))
+        tokens, _ = encoder.encode({**one.data, **one.loose}, one.reference_values(prepared), one.later)
     made = GeneratedTable(name, one.rows, np.concatenate([skeleton.hidden, tokens], axis=1), Context(one.rows), skeleton.parents)
     made.columns, made.values = dict(one.data), dict(one.moments)
     return made

@@ -94,6 +94,11 @@ class PreparedTable:
         return self.plan.keys
 
     @property
+    def later(self) -> NDArray[np.int64] | None:
+        """How many siblings come after each row; None where rows are in no sequence."""
+        return None if self.sequence is None else siblings_to_come(self.sequence)
+
+    @property
     def value_columns(self) -> list[Column]:
         """Columns whose values the row model writes: neither given by a key, nor made for one, nor counted. Columns of keys
         that hold a value where the key refers to nobody are among them: whether they do, not which."""
@@ -481,9 +486,9 @@ def encode_table(
     pairs = {name: list(zip(one.references[name], references[name], strict=True)) for name in one.references}
     columns, data = one.value_columns, {**one.data, **one.loose}
     unique = {key[0] for key in (one.table.primary_key, *one.table.unique) if len(key) == 1}
-    later = None if one.sequence is None else siblings_to_come(one.sequence)
+    later = one.later
     encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name), wanted, unique, later)
-    tokens, learn = encoder.encode(data, references)
+    tokens, learn = encoder.encode(data, references, later)
     return (
         encoder,
         (tokens if len(columns) else np.zeros((one.rows, 0), np.int32)),

@@ -191,7 +191,9 @@ class _Drawing:
         encoder = column.encoder
         references = [self._reference(column, values, rows, t) for values in column.references]
         which, base = encoder.choose(references)
-        first, *others = column.slots
+        if encoder.paces:
+            self._put(column.slots[0], moved(encoder.pace(base, later).astype(np.int64), self.device), tokens, embedded)
+        first, *others = column.slots[encoder.lead :]
         self._slot(first, rows, tokens, embedded, side, encoder.allowed(which, base, later))
         for place, slot in enumerate(others):
             self._slot(slot, rows, tokens, embedded, side, encoder.allowed_start(place, which))

@@ -19,6 +19,7 @@ from synth_engine.quality.staged import (
     labels_query,
     references_query,
     rows_query,
+    shown,
     source_labels,
     source_range,
     types_query,
@@ -94,7 +95,12 @@ def suites(
         }
         typed = [c for c in table.columns if c.name in staged[name] and accepted_types(c)]
         found.append(
-            Suite(name, "rows", rows_query(engine, staging, table), tuple(_row_expectations(table, sound[name], profiles, rows, settings)))
+            Suite(
+                name,
+                "rows",
+                rows_query(engine, staging, table, staged[name]),
+                tuple(_row_expectations(table, sound[name], profiles, rows, settings)),
+            )
         )
         if profiles:
             slack = {c: len(known[c].weights) / max(rows, 1) for c in profiles}  # chance alone brings a divergence near cells / (2 rows)
@@ -120,7 +126,7 @@ def _row_expectations(
     slack = int(rows * settings.row_count_tolerance)
     found: list[Expectation] = [
         gxe.ExpectTableColumnsToMatchOrderedList(
-            column_list=list(table.column_names), meta=_rule("columns", "the columns are those of the schema, in its order")
+            column_list=[shown(c) for c in table.column_names], meta=_rule("columns", "the columns are those of the schema, in its order")
         ),
         gxe.ExpectTableRowCountToBeBetween(
             min_value=rows - slack,
@@ -129,7 +135,7 @@ def _row_expectations(
         ),
     ]
     required = [c.name for c in table.columns if c.name in present and (not c.nullable or c.name in table.primary_key)]
-    found += [gxe.ExpectColumnValuesToNotBeNull(column=name, meta=_rule("not null", f"{name} is never null")) for name in required]
+    found += [gxe.ExpectColumnValuesToNotBeNull(column=shown(name), meta=_rule("not null", f"{name} is never null")) for name in required]
     strings = [c.name for c in table.columns if base_type(c.data_type) == "string" and c.name not in table.key_columns]
     found += [_lengths(name, p.lengths) for name, p in profiles.items() if p.lengths and name in strings]
     keys = [("primary key", table.primary_key)] if table.primary_key else []
@@ -139,14 +145,16 @@ def _row_expectations(
 
 def _lengths(column: str, lengths: tuple[int, int]) -> Expectation:
     words = f"{column} is {lengths[0]} to {lengths[1]} characters long"
-    return gxe.ExpectColumnValueLengthsToBeBetween(column=column, min_value=lengths[0], max_value=lengths[1], meta=_rule("length", words))
+    return gxe.ExpectColumnValueLengthsToBeBetween(
+        column=shown(column), min_value=lengths[0], max_value=lengths[1], meta=_rule("length", words)
+    )
 
 
 def _unique(check: str, key: tuple[str, ...]) -> Expectation:
     meta = _rule(check, f"{check} ({', '.join(key)}) holds no value twice")
     if len(key) == 1:
-        return gxe.ExpectColumnValuesToBeUnique(column=key[0], meta=meta)
-    return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(key), ignore_row_if="any_value_is_missing", meta=meta)
+        return gxe.ExpectColumnValuesToBeUnique(column=shown(key[0]), meta=meta)
+    return gxe.ExpectCompoundColumnsToBeUnique(column_list=[shown(c) for c in key], ignore_row_if="any_value_is_missing", meta=meta)
 
 
 def _value_expectations(
@@ -158,14 +166,14 @@ def _value_expectations(
         check, words = "categories", f"{column.name} holds only categories that are frequent in the source"
         if profile.cells == "bins":
             check, words = "range", f"{column.name} stays in the range {' to '.join(source_range(column, profile))}"
-        found.append(gxe.ExpectColumnValuesToBeInSet(column=column.name, value_set=list(labels), meta=_rule(check, words)))
+        found.append(gxe.ExpectColumnValuesToBeInSet(column=shown(column.name), value_set=list(labels), meta=_rule(check, words)))
     if source_rows and rows and (profile.cells != "presence" or column.nullable):
         bound = settings.distribution_distance + slack
         partition = {"values": list(labels), "weights": _smooth(profile.weights, source_rows)}
         words = f"{column.name} is distributed as in the source, to a divergence of {bound:.3g}"
         found.append(
             gxe.ExpectColumnKLDivergenceToBeLessThan(
-                column=column.name, partition_object=partition, threshold=bound, meta=_rule("distribution", words)
+                column=shown(column.name), partition_object=partition, threshold=bound, meta=_rule("distribution", words)
             )
         )
     return found
@@ -181,17 +189,17 @@ def _reference(table: Table, key: ForeignKey, rows: int) -> list[Expectation]:
     """Every row finds its parent; or, where orphans are reproduced, all but so many as should not, to a tenth or two of them."""
     words, label = f"foreign key ({', '.join(key.columns)}) finds its row in {key.parent}", key.label(table.name)
     if not key.orphan_share:
-        return [gxe.ExpectColumnValuesToBeInSet(column=label, value_set=[FOUND, MISSING], meta=_rule("foreign key", words))]
+        return [gxe.ExpectColumnValuesToBeInSet(column=shown(label), value_set=[FOUND, MISSING], meta=_rule("foreign key", words))]
     slack = ORPHAN_TOLERANCE * key.orphan_share + 2 / max(rows, 1)
     fewest, most = max(key.orphan_share - slack, 0.0), min(key.orphan_share + slack, 1.0)
     found = gxe.ExpectColumnValuesToBeInSet(
-        column=label,
+        column=shown(label),
         value_set=[FOUND, MISSING],
         mostly=1 - most,
         meta=_rule("foreign key", f"{words}, but for at most {most:.3%} orphans"),
     )
     lost = gxe.ExpectColumnValuesToBeInSet(
-        column=label, value_set=[ORPHAN], mostly=fewest, meta=_rule("orphans", f"{words}, but for at least {fewest:.3%} orphans")
+        column=shown(label), value_set=[ORPHAN], mostly=fewest, meta=_rule("orphans", f"{words}, but for at least {fewest:.3%} orphans")
     )
     return [found, lost]
 
@@ -199,12 +207,12 @@ def _reference(table: Table, key: ForeignKey, rows: int) -> list[Expectation]:
 def _polymorphic(table: Table, key: PolymorphicKey) -> Expectation:
     words = f"polymorphic reference ({key.type_column}, {key.id_column}) finds its row in the table of its type: {', '.join(key.tables)}"
     meta = _rule("polymorphic reference", words)
-    return gxe.ExpectColumnValuesToBeInSet(column=key.label(table.name), value_set=[FOUND, MISSING], meta=meta)
+    return gxe.ExpectColumnValuesToBeInSet(column=shown(key.label(table.name)), value_set=[FOUND, MISSING], meta=meta)
 
 
 def _type(column: Column) -> Expectation:
     words = f"{column.name} has type {column.data_type}"
-    return gxe.ExpectColumnValuesToBeInSet(column=column.name, value_set=accepted_types(column), meta=_rule("type", words))
+    return gxe.ExpectColumnValuesToBeInSet(column=shown(column.name), value_set=accepted_types(column), meta=_rule("type", words))
 
 
 def _rule(check: str, words: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,10 @@ MISSING, PRESENT = "(missing)", "(present)"
 BELOW, ABOVE = "(below the range)", "(above the range)"
 UNKNOWN, OTHER = "(not in the source)", "(another known value)"
 FOUND, ORPHAN = "(found)", "(orphan)"
+
+_SHOWN = str.maketrans(
+    {'"': "\u2033", **{chr(c): chr(0x2400 + c) for c in range(32)}, "\x7f": "\u2421", "\u2028": "\u240a", "\u2029": "\u240a"}
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,6 +73,12 @@ _COLUMNS = sa.table(
 )
 
 
+def shown(name: str) -> str:
+    """What a column is called in the results of the queries. Great Expectations cannot compute on names with quotation marks, tabs or
+    line breaks: signs that look like them stand in their place."""
+    return name.translate(_SHOWN)
+
+
 def source_labels(column: Column, profile: ColumnProfile) -> tuple[str, ...]:
     """The labels of a column's cells in the order of `profile.weights`."""
     if profile.cells == "bins":
@@ -85,15 +95,16 @@ def source_range(column: Column, profile: ColumnProfile) -> tuple[str, str]:
     return _text(bounds[0], column), _text(bounds[-1], column)
 
 
-def rows_query(engine: Engine, staging: str, table: Table) -> str:
-    """All rows as they are."""
-    return _sql(engine, sa.select(sa.text("*")).select_from(_staged(staging, table)))
+def rows_query(engine: Engine, staging: str, table: Table, columns: Iterable[str]) -> str:
+    """All rows as they are, of all `columns` that are staged."""
+    staged = [sa.column(sa.sql.quoted_name(name, True)).label(shown(name)) for name in columns]
+    return _sql(engine, sa.select(*staged).select_from(_staged(staging, table)))
 
 
 def labels_query(engine: Engine, staging: str, table: Table, profiles: dict[str, ColumnProfile]) -> str:
     """One label for each profiled column of each row."""
     staged = _staged(staging, table)
-    return _sql(engine, sa.select(*(_label(staged.c[name], table.column(name), p).label(name) for name, p in profiles.items())))
+    return _sql(engine, sa.select(*(_label(staged.c[name], table.column(name), p).label(shown(name)) for name, p in profiles.items())))
 
 
 def references_query(
@@ -115,7 +126,7 @@ def references_query(
                 (sa.or_(*(child.c[a].is_(None) for a in key.columns)), _word(MISSING)),
                 (parent.c[key.parent_columns[0]].is_(None), _word(ORPHAN)),
                 else_=_word(FOUND),
-            ).label(key.label(table.name))
+            ).label(shown(key.label(table.name)))
         )
     for index, reference in enumerate(polymorphic):
         found = []
@@ -129,7 +140,7 @@ def references_query(
             joined = joined.outerjoin(parent, sa.and_(is_typed, is_same))
             found.append((parent.c[column].is_not(None), _word(FOUND)))
         missing = (child.c[reference.id_column].is_(None), _word(MISSING))
-        labels.append(sa.case(missing, *found, else_=_word(ORPHAN)).label(reference.label(table.name)))
+        labels.append(sa.case(missing, *found, else_=_word(ORPHAN)).label(shown(reference.label(table.name))))
     return _sql(engine, sa.select(*labels).select_from(joined))
 
 
@@ -141,7 +152,7 @@ def _spelled(value: ColumnElement[Any], column: str, child: Table, parent: Table
 
 def types_query(engine: Engine, staging: str, table: Table, columns: Sequence[Column]) -> str:
     """One row: the type of each column as `catalogue` spells it."""
-    chosen = [sa.func.max(sa.case((_COLUMNS.c.column_name == c.name, _spelled_type()))).label(c.name) for c in columns]
+    chosen = [sa.func.max(sa.case((_COLUMNS.c.column_name == c.name, _spelled_type()))).label(shown(c.name)) for c in columns]
     return _sql(engine, sa.select(*chosen).where(*_here(staging), _COLUMNS.c.table_name == table.name))
 
 

@@ -169,33 +169,43 @@ def in_sequences(day, owners):
     return RelativeEncoder.fit(day.reshape(-1), references, entity, EncodingSettings(), 1.0, "date", later)
 
 
-def test_rows_with_siblings_to_come_keep_as_far_from_the_end_as_real_ones_do():
-    # rows are 50 days apart: who has k rows to come is 50 k days before the end or more
-    encoder = in_sequences(np.arange(6.0)[None, :] * 50 + np.arange(300)[:, None] % 20, 300)
-    late, which = np.full(3, 150.0), np.zeros(3, dtype=np.int64)
-    longest = encoder._feasible(encoder.steppers[0], late, np.arange(3))[1]
+def test_a_row_in_a_sequence_is_told_how_much_time_each_sibling_to_come_has():
+    day = 1_000 + np.cumsum(np.random.default_rng(0).integers(2, 30, (250, 40)), axis=1).astype(np.float64)
+    encoder = in_sequences(day, 250)
     end = encoder.absolute.days.bounds()[1]
-    assert longest[0] == end - 150
-    assert longest[1] <= longest[0] - 49
-    assert longest[2] == longest[0] - 100  # a fair share would leave too little for two steps of 50 days
+    pace = encoder.pace(np.array([end - 400, end - 200, end - 200, np.nan]), np.array([9, 4, 9, 9]))
+    assert pace[0] == pace[1] > pace[2] > 0
+    assert pace[3] == 0  # it comes after nobody
+    assert encoder.slots[0] > pace[0]
     restored = RelativeEncoder.from_json(encoder.to_json())
-    assert (restored.allowed(which, late, np.arange(3)) == encoder.allowed(which, late, np.arange(3))).all()
+    assert restored.slots == encoder.slots and (restored.pace(day[0], np.arange(40)) == encoder.pace(day[0], np.arange(40))).all()
 
 
-def test_siblings_do_not_coincide_because_one_came_late():
-    rng = np.random.default_rng(0)
-    encoder = in_sequences(1_000 + np.cumsum(rng.integers(2, 9, (250, 40)), axis=1).astype(np.float64), 250)
-    last = encoder.absolute.days.bounds()[1]
-    for later in (1, 5, 12, 30):
-        base = np.arange(1_000.0, last - 3 * later)
-        assert (encoder._feasible(encoder.steppers[0], base, np.full(len(base), later))[1] >= 2).all()
+def test_the_pace_is_no_matter_of_learning_nor_does_it_change_what_follows():
+    day = 1_000 + np.cumsum(np.random.default_rng(0).integers(2, 30, (250, 40)), axis=1).astype(np.float64)
+    base = np.concatenate([np.full((250, 1), np.nan), day[:, :-1]], axis=1).reshape(-1)
+    later, entity, values = np.tile(np.arange(40)[::-1], 250), np.repeat(np.arange(250), 40), day.reshape(-1)
+    alone = RelativeEncoder.fit(values, [(Reference("previous"), base)], entity, EncodingSettings(), 1.0, "date")
+    paced = in_sequences(day, 250)
+    tokens, learn = paced.encode(values, [base], later)
+    as_alone, learn_alone = alone.encode(values, [base])
+    assert not learn[:, 0].any() and (tokens[:, 0] == paced.pace(base, later)).all()
+    assert (tokens[:, 1:] == as_alone).all() and (learn[:, 1:] == learn_alone).all()
+    which, start = paced.choose([base])
+    draw = draw_of(np.arange(len(values)), len(values))
+    assert (paced.decode(tokens, which, start, draw, later) == alone.decode(as_alone, which, start, draw, later)).all()
+    paced.follow(tokens, which, values)
+    assert (tokens[:, 1:] == as_alone).all()
 
 
-def test_the_room_kept_at_the_end_is_that_of_no_single_entity():
-    rng = np.random.default_rng(1)
-    day = np.sort(rng.integers(0, 100_000, (300, 2)), axis=1).astype(np.float64)
-    encoder = in_sequences(day, 300)
-    assert encoder.room[0] > 0
-    left = encoder.absolute.days.bounds()[1] - day[:, 0]
-    assert np.abs(left - encoder.room[0]).min() > 1e-6 and (left < encoder.room[0]).sum() >= 3
-    assert not in_sequences(day[:150], 150).room.any()  # too few to tell
+def test_the_range_of_paces_is_that_of_no_single_entity():
+    day = np.tile(np.arange(5.0) * 1_000, (50, 1))
+    day[7, 1:] = 4_000 - np.arange(4)[::-1] / 1_000  # one that hurries at the end
+    encoder = in_sequences(day, 50)
+    assert encoder.paces == in_sequences(day[np.arange(50) != 7], 49).paces
+
+
+def test_siblings_to_come_are_left_their_shortest_steps():
+    encoder = in_sequences(np.arange(6.0)[None, :] * 50 + np.arange(300)[:, None] % 20, 300)
+    longest = encoder._feasible(encoder.steppers[0], np.full(3, 150.0), np.arange(3))[1]
+    assert longest.tolist() == [encoder.absolute.days.bounds()[1] - 150 - 50 * later for later in range(3)]

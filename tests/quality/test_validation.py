@@ -302,13 +302,17 @@ def test_categories_that_are_not_staged_are_named_nowhere(tmp_path):
 
 def hostile() -> tuple[Schema, dict[str, pa.Table]]:
     """Names and categories with everything that quoting, templates and file names stumble over."""
-    parent = Table('Pa"rent :x 100%', (Column("Id {0}", Kind.IDENTIFIER, "int64", nullable=False),), primary_key=("Id {0}",))
-    columns = (Column("na'me :y", Kind.CATEGORY, "string"), Column("$ref %s", Kind.IDENTIFIER, "int64"))
-    child = Table("../child; drop table x --", columns, foreign_keys=(ForeignKey(("$ref %s",), parent.name, ("Id {0}",)),))
+    key, reference = 'Id\t{0} "?"', '$ref\n%s "?"'
+    parent = Table('Pa"rent :x 100%?', (Column(key, Kind.IDENTIFIER, "int64", nullable=False),), primary_key=(key,))
+    named = ["na'me :y", 'size "', "paid?", "line\nbreak\ttab", "\u2028"]
+    columns = (*(Column(name, Kind.CATEGORY, "string") for name in named), Column(reference, Kind.IDENTIFIER, "int64"))
+    child = Table("../child; drop table x --", columns, foreign_keys=(ForeignKey((reference,), parent.name, (key,)),))
     words = ["50 % :off", "o'clock", 'say "x"', "{batch}", "\\back", "::cast"]
     return Schema.of([parent, child]), {
-        parent.name: pa.table({"Id {0}": pa.array(range(10), pa.int64())}),
-        child.name: pa.table({"na'me :y": pa.array(words * 10, pa.string()), "$ref %s": pa.array([i % 10 for i in range(60)], pa.int64())}),
+        parent.name: pa.table({key: pa.array(range(10), pa.int64())}),
+        child.name: pa.table(
+            {**{name: pa.array(words * 10, pa.string()) for name in named}, reference: pa.array([i % 10 for i in range(60)], pa.int64())}
+        ),
     }
 
 
