@@ -66,6 +66,11 @@ class MomentCoder:
         found += [self.rest.positions() if self.rest.size else None] if self.rest else []
         return found
 
+    def bounds(self) -> tuple[float, float]:
+        """The first moment of the first day and the last second (or day) of the last."""
+        first, last = self.days.bounds()
+        return first * self.unit, (last + 1) * self.unit - 1
+
     def encode(self, values: Floats) -> Tokens:
         """Tokens of finite moments, shape (rows, slots)."""
         day = np.floor(values / self.unit)
@@ -89,6 +94,10 @@ class MomentCoder:
             day = day + np.where(in_bin, shift, 0)
             slot += 1
         return day * self.unit + self.time_of_day(tokens[:, slot:], draw)
+
+    def settled(self, values: Floats) -> Floats:
+        """Where a step ends."""
+        return values
 
     def time_of_day(self, tokens: Tokens, draw: Draw) -> Floats:
         """Seconds since midnight from the last slots (hour, rest of the hour)."""

@@ -153,12 +153,19 @@ class NumberCoder:
         if len(self.knots):
             tokens[:] = len(self.spikes) + self._bin_of(values)
         if len(self.spikes):
-            near = np.clip(np.searchsorted(self.spikes, values), 0, len(self.spikes) - 1)
-            below = np.clip(near - 1, 0, None)
-            nearest = np.where(np.abs(self.spikes[below] - values) < np.abs(self.spikes[near] - values), below, near)
+            nearest = self._nearest(values)
             exact = np.abs(self.spikes[nearest] - values) <= 1e-9 * np.maximum(1.0, np.abs(values))
             tokens = np.where(exact | (len(self.knots) == 0), nearest, tokens).astype(np.int32)
         return tokens
+
+    def nearest_spikes(self, values: Floats) -> Floats:
+        """The spike nearest to each value; there must be one."""
+        return self.spikes[self._nearest(values)]
+
+    def _nearest(self, values: Floats) -> NDArray[np.int64]:
+        near = np.clip(np.searchsorted(self.spikes, values), 0, len(self.spikes) - 1)
+        below = np.clip(near - 1, 0, None)
+        return np.where(np.abs(self.spikes[below] - values) < np.abs(self.spikes[near] - values), below, near)
 
     def decode(self, tokens: NDArray[np.int32], uniform: Floats) -> Floats:
         """A value for each token: a spike is itself, a bin is drawn from by its quantile function."""

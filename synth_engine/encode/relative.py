@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, EncodingSettings, Floats, Tokens
-from synth_engine.encode.moment import DAY, MomentCoder
+from synth_engine.encode.level import LevelCoder
+from synth_engine.encode.moment import DAY, MomentCoder, unit_of
 from synth_engine.encode.number import NumberCoder, decimal_places
+from synth_engine.schema.types import MOMENT_TYPES, base_type
 
 NULL, ABSOLUTE, FIRST_STEP = 0, 1, 2
 
@@ -25,8 +27,8 @@ FINEST_PACE, PACES_PER_OCTAVE = 1.0, 2
 
 @dataclass(frozen=True)
 class Reference:
-    """Where a step starts from. `source` is `previous` (the previous sibling's value of the same column) or
-    `parent`, then `key` is the index of the foreign key and `column` the parent's column."""
+    """Where a step starts from. `source` is `previous` (the previous sibling's value of the same column), `row` (the value of another
+    `column` of the row) or `parent`, then `key` is the index of the foreign key and `column` the parent's column."""
 
     source: str
     key: int = -1
@@ -67,11 +69,12 @@ class RelativeEncoder:
 
     def __init__(
         self,
-        absolute: MomentCoder,
+        absolute: MomentCoder | LevelCoder,
         steppers: Sequence[Stepper],
         data_type: str,
         floors: Sequence[bool],
         starts: Sequence[NDArray[np.bool_]],
+        has_nulls: bool,
         paces: tuple[int, int] | None = None,
     ) -> None:
         """`starts` tells for each of the absolute coder's slots the tokens that rows without a reference may have: there may
@@ -79,7 +82,7 @@ class RelativeEncoder:
         slowest pace that several entities have, as points of the grid; None out of sequences."""
         self.absolute, self.steppers, self.data_type = absolute, list(steppers), data_type
         self.floors, self.starts = list(floors), list(starts)
-        self.paces = paces
+        self.has_nulls, self.paces = has_nulls, paces
         self.lead = int(paces is not None)
         """Number of the first slot that is drawn."""
         paced = [2 + paces[1] - paces[0]] if paces else []
@@ -92,32 +95,36 @@ class RelativeEncoder:
         references: Sequence[tuple[Reference, Floats]],
         entity: NDArray[np.int64],
         settings: EncodingSettings,
-        unit: float,
         data_type: str,
         later: NDArray[np.int64] | None = None,
     ) -> RelativeEncoder:
         """`references` in order of preference, each with its value for every row (NaN where there is none). `later` is how many
         siblings come after each row, None where rows are in no sequence."""
         known = np.isfinite(values)
-        absolute = MomentCoder.fit(values[known], entity[known], settings, unit)
+        is_moment = base_type(data_type) in MOMENT_TYPES
+        fitted = values[known], entity[known], settings
+        absolute = MomentCoder.fit(*fitted, unit_of(data_type)) if is_moment else LevelCoder.fit(*fitted)
         steppers, free = [], known.copy()
         for reference, base in references:
             rows = free & np.isfinite(base)
-            steppers.append(_stepper(reference, values[rows], base[rows], entity[rows], settings, unit))
+            steppers.append(
+                _stepper(reference, values[rows], base[rows], entity[rows], settings, unit_of(data_type) if is_moment else None)
+            )
             free &= ~rows
         floors = [
-            reference.source == "parent" and bool(np.all(values[both] >= base[both]))  # siblings are in order because they were sorted
+            reference.source != "previous" and bool(np.all(values[both] >= base[both]))  # siblings are in order because they were sorted
             for reference, base in references
             for both in [known & np.isfinite(base)]
         ]
         starts = _seen(absolute, values[free])
-        found = cls(absolute, steppers, data_type, floors, starts)
-        if later is not None and any(reference.source == "previous" for reference, _ in references):
-            points = found._grid_points(found.choose([base for _, base in references])[1], later)
+        has_nulls = not bool(known.all())
+        found = cls(absolute, steppers, data_type, floors, starts, has_nulls)
+        if is_moment and later is not None and any(reference.source == "previous" for reference, _ in references):
+            points = found._grid_points(found.choose([base for _, base in references], len(values))[1], later)
             told = known & np.isfinite(points)
             if told.any():
                 paces = _common_range(points[told], entity[told], settings.extreme_entities)
-                found = cls(absolute, steppers, data_type, floors, starts, paces)
+                found = cls(absolute, steppers, data_type, floors, starts, has_nulls, paces)
         return found
 
     def not_before(self, values: Floats, references: Sequence[Floats]) -> Floats:
@@ -133,9 +140,8 @@ class RelativeEncoder:
         paced = [np.r_[np.nan, np.linspace(0, 1, self.slots[0] - 1)]] if self.paces else []
         return [*paced, np.concatenate([np.full(FIRST_STEP, np.nan), *steps]), *self.absolute.positions()]
 
-    def choose(self, references: Sequence[Floats]) -> tuple[NDArray[np.int64], Floats]:
-        """For each row the stepper that applies (-1: none, absolute) and its reference's value."""
-        rows = len(references[0])
+    def choose(self, references: Sequence[Floats], rows: int) -> tuple[NDArray[np.int64], Floats]:
+        """For each of the `rows` the stepper that applies (-1: none, absolute) and its reference's value."""
         which, base = np.full(rows, -1, dtype=np.int64), np.full(rows, np.nan)
         for i, values in enumerate(references):
             take = (which < 0) & np.isfinite(values)
@@ -146,7 +152,7 @@ class RelativeEncoder:
         self, values: Floats, references: Sequence[Floats], later: NDArray[np.int64] | None = None
     ) -> tuple[Tokens, NDArray[np.bool_]]:
         """Tokens, and which of them the model has to learn (the others follow from those). `later` is that of `fit`."""
-        which, base = self.choose(references)
+        which, base = self.choose(references, len(values))
         known, at = np.isfinite(values), self.lead
         tokens = np.zeros((len(values), len(self.slots)), dtype=np.int32)
         learn = np.ones(tokens.shape, dtype=np.bool_)
@@ -174,7 +180,7 @@ class RelativeEncoder:
 
     def _grid_points(self, base: Floats, later: NDArray[np.int64]) -> Floats:
         """The grid point nearest to each row's pace; NaN without a reference."""
-        seconds = np.maximum(_end(self.absolute) - base, 0.0) / (later + 1) * (DAY / self.absolute.unit)
+        seconds = np.maximum(self.absolute.bounds()[1] - base, 0.0) / (later + 1) * (DAY / self.absolute.unit)
         points: Floats = np.round(PACES_PER_OCTAVE * np.log2(np.maximum(seconds, FINEST_PACE)))
         return points
 
@@ -242,12 +248,12 @@ class RelativeEncoder:
     def _feasible(self, stepper: Stepper, base: Floats, later: NDArray[np.int64] | None) -> tuple[Floats, Floats]:
         """Shortest and longest step from each reference's value that ends inside the column's range, and leaves the siblings to come
         their shortest."""
-        first, last = self.absolute.days.bounds()
+        first, last = self.absolute.bounds()
         reserve, unit = (0.0 if later is None else later * self._shortest_step()), self.absolute.unit
         if stepper.in_days:
             day = np.floor(base / unit)
-            return first - day, last - day - np.ceil(reserve / unit)
-        return first * unit - base, _end(self.absolute) - base - reserve
+            return np.floor(first / unit) - day, np.floor(last / unit) - day - np.ceil(reserve / unit)
+        return first - base, last - base - reserve
 
     def _shortest_step(self) -> float:
         """The least that lies between siblings, 0 if they may coincide."""
@@ -258,11 +264,13 @@ class RelativeEncoder:
         return 0.0
 
     def _leads_inside(self, stepper: Stepper, base: Floats, later: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-        """Which of the stepper's tokens have a step that ends inside the range; all of them where none has (`_inside` then
-        shortens the step)."""
+        """Which of the stepper's tokens have a step that ends inside the range. Where none has, the value can only be null (no real row
+        that begins so late has an end), or else all of them: `_inside` then shortens the step."""
         shortest, longest = stepper.coder.extents()
         least, most = self._feasible(stepper, base, later)
         inside = (shortest[None, :] <= most[:, None]) & (longest[None, :] >= least[:, None])
+        if self.has_nulls and stepper.never_before and stepper.reference.source != "previous":
+            return inside
         return inside | ~inside.any(axis=1, keepdims=True)
 
     def _inside(self, stepper: Stepper, step: Floats, tokens: NDArray[np.int32], base: Floats, later: NDArray[np.int64] | None) -> Floats:
@@ -277,38 +285,35 @@ class RelativeEncoder:
         return np.where(reaches_out, np.where(low <= high, squeezed, np.clip(step, least, np.maximum(least, most))), step)
 
     def _arrive(self, stepper: Stepper, step: Floats, base: Floats, tokens: Tokens, draw: Draw) -> Floats:
-        if stepper.in_days:
+        if stepper.in_days and isinstance(self.absolute, MomentCoder):
             unit = self.absolute.unit
             arrived = (np.floor(base / unit) + step) * unit + self.absolute.time_of_day(tokens[:, 1 + self.absolute.day_slots :], draw)
         else:
-            arrived = base + step
+            arrived = self.absolute.settled(base + step)
         return np.maximum(arrived, base) if stepper.never_before else arrived
 
     def to_json(self) -> dict[str, Any]:
         return {
             "absolute": self.absolute.to_json(),
+            "is_moment": isinstance(self.absolute, MomentCoder),
             "steppers": [s.to_json() for s in self.steppers],
             "data_type": self.data_type,
             "floors": self.floors,
             "starts": [np.flatnonzero(seen).tolist() for seen in self.starts],
+            "has_nulls": self.has_nulls,
             "paces": self.paces,
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> RelativeEncoder:
-        absolute = MomentCoder.from_json(raw["absolute"])
+        absolute = (MomentCoder if raw["is_moment"] else LevelCoder).from_json(raw["absolute"])
         starts = [np.isin(np.arange(size), seen) for size, seen in zip(absolute.slots, raw["starts"], strict=True)]
         steppers = [Stepper.from_json(s) for s in raw["steppers"]]
         paces = tuple(raw["paces"]) if raw["paces"] else None
-        return cls(absolute, steppers, raw["data_type"], raw["floors"], starts, paces)
+        return cls(absolute, steppers, raw["data_type"], raw["floors"], starts, raw["has_nulls"], paces)
 
     def protections(self) -> list[str]:
         return ["longest and shortest distances drawn in to the mean of the outermost entities"]
-
-
-def _end(absolute: MomentCoder) -> float:
-    """The last second of the column's range, or the last day."""
-    return (absolute.days.bounds()[1] + 1) * absolute.unit - 1
 
 
 def _common_range(points: Floats, entity: NDArray[np.int64], fewest: int) -> tuple[int, int]:
@@ -322,18 +327,20 @@ def _common_range(points: Floats, entity: NDArray[np.int64], fewest: int) -> tup
     return first, last
 
 
-def _seen(absolute: MomentCoder, values: Floats) -> list[NDArray[np.bool_]]:
+def _seen(absolute: MomentCoder | LevelCoder, values: Floats) -> list[NDArray[np.bool_]]:
     """For each slot the tokens that these values have; all of them where there is no value."""
     tokens = absolute.encode(values) if len(values) else np.zeros((0, len(absolute.slots)), np.int32)
     return [np.isin(np.arange(size), tokens[:, slot]) | (len(values) == 0) for slot, size in enumerate(absolute.slots)]
 
 
 def _stepper(
-    reference: Reference, values: Floats, base: Floats, entity: NDArray[np.int64], settings: EncodingSettings, unit: float
+    reference: Reference, values: Floats, base: Floats, entity: NDArray[np.int64], settings: EncodingSettings, unit: float | None
 ) -> Stepper:
-    seconds = values - base
-    in_days = unit > 1 and len(seconds) > 0 and float(np.median(np.abs(seconds))) > 3 * unit
-    step = np.floor(values / unit) - np.floor(base / unit) if in_days else seconds
-    places = 0 if in_days or unit == 1 else decimal_places(step) if len(step) else 0
-    never_before = bool(np.all(seconds >= 0)) if len(seconds) else False
+    """`unit` is that of moments, None for other numbers."""
+    step = values - base
+    never_before = bool(np.all(step >= 0)) if len(step) else False
+    in_days = unit is not None and unit > 1 and len(step) > 0 and float(np.median(np.abs(step))) > 3 * unit
+    if in_days and unit is not None:
+        step = np.floor(values / unit) - np.floor(base / unit)
+    places = 0 if in_days or unit == 1 or not len(step) else decimal_places(step)
     return Stepper(reference, NumberCoder.fit(step, entity, settings, places), in_days, never_before)

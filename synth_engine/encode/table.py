@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from synth_engine.config import ColumnSettings
 from synth_engine.encode.base import AS_FOUND, Draw, Encoder, EncodingSettings, Floats, Tokens
 from synth_engine.encode.category import CategoryEncoder
-from synth_engine.encode.moment import MomentEncoder, unit_of
+from synth_engine.encode.moment import MomentEncoder
 from synth_engine.encode.number import NumberEncoder
 from synth_engine.encode.relative import Reference, RelativeEncoder
 from synth_engine.encode.text import TextEncoder, UuidEncoder
@@ -95,13 +95,14 @@ class TableEncoder:
         unique: Collection[str] = (),
         later: NDArray[np.int64] | None = None,
     ) -> TableEncoder:
-        """Fit every column; `references` names the columns that are told as steps, and from what, `wanted` those whose format
+        """Fit every column; `references` names the columns that are told as steps, in order, and from what, `wanted` those whose format
         is given, `unique` those in which no value may repeat; `later` is how many siblings come after each row."""
-        ordered = sorted(columns, key=lambda c: (c.name not in references, c.kind not in (Kind.DATE, Kind.TIMESTAMP)))
+        told = {name: place for place, name in enumerate(references)}
+        ordered = sorted(columns, key=lambda c: (told.get(c.name, len(told)), c.kind not in (Kind.DATE, Kind.TIMESTAMP)))
         encoded, at = [], 0
         for column in ordered:
             fitted = (wanted or {}).get(column.name, AS_FOUND), column.name in unique, entity, settings, stream(seed, column.name)
-            encoder = _fit_column(column, data[column.name], references.get(column.name, ()), *fitted, later)
+            encoder = _fit_column(column, data[column.name], references.get(column.name), *fitted, later)
             width = len(encoder.slots) if encoder else 0
             encoded.append(EncodedColumn(column, list(range(at, at + width)), encoder, _has_nulls(column, data[column.name])))
             at += width
@@ -201,7 +202,7 @@ def _has_nulls(column: Column, values: pa.Array) -> bool:
 def _fit_column(
     column: Column,
     values: pa.Array,
-    references: Sequence[tuple[Reference, Floats]],
+    references: Sequence[tuple[Reference, Floats]] | None,
     wanted: ColumnSettings,
     unique: bool,
     entity: NDArray[np.int64],
@@ -226,10 +227,8 @@ def _fit_column(
                 advice="set privacy.rare_category_entities lower, make the column nullable, or leave its table out",
             )
         # every value is rare and none may be null: they are written anew, as their type asks
-    if references:
-        return RelativeEncoder.fit(
-            to_floats(values, column.data_type), references, entity, settings, unit_of(column.data_type), column.data_type, later
-        )
+    if references is not None:
+        return RelativeEncoder.fit(to_floats(values, column.data_type), references, entity, settings, column.data_type, later)
     if stored in MOMENT_TYPES:
         return MomentEncoder.fit(values, column.data_type, entity, settings)
     if stored in NUMBER_TYPES:

@@ -25,7 +25,7 @@ from synth_engine.model.keyplan import plan_keys
 from synth_engine.model.learning import owner_context
 from synth_engine.model.linking import Linking
 from synth_engine.model.preparation import _is_moment, in_units_of, take_or_nan
-from synth_engine.model.sampling import RelativeColumn, Request, sample
+from synth_engine.model.sampling import RelativeColumn, Request, SameRow, sample
 from synth_engine.model.state import Model, TableModel, context_of
 from synth_engine.model.uniqueness import make_unique
 from synth_engine.polymorphic import collapsed
@@ -227,12 +227,15 @@ class Generation:
         chosen = real[((np.arange(made.rows) + 0.5) * len(real) / max(made.rows, 1)).astype(np.int64)]
         return chosen[generator(self.seed, "dealt", made.name).permutation(made.rows)]
 
-    def _reference(self, table: TableModel, made: GeneratedTable, column: str, number: int) -> Floats | None:
-        reference = table.references[column][number]
+    def _reference(self, table: TableModel, made: GeneratedTable, column: str, number: int) -> Floats | SameRow | None:
+        reference, target = table.references[column][number], table.encoder.column(column)
         if reference.source == "previous":
             return None
+        if reference.source == "row":
+            source = table.encoder.column(reference.column)
+            return SameRow(reference.column, lambda values: in_units_of(values, source, target))
         key = table.keys[reference.key].key
-        source, target = self.model.tables[key.parent].encoder.column(reference.column), table.encoder.column(column)
+        source = self.model.tables[key.parent].encoder.column(reference.column)
         return in_units_of(take_or_nan(self.tables[key.parent].values[reference.column], made.parents[reference.key]), source, target)
 
     # -- columns -------------------------------------------------------------------------------------------------------

@@ -221,9 +221,9 @@ class Linking:
         """Siblings were learned in the order of a moment. Where that is told from a moment of another parent than their
         owner, each sequence's links are put in the order of the latter, so that the two go together."""
         for told in table.references.values():
-            first = told[0]
-            if first.source == "previous" or first.key == table.owner or all(r.source != "previous" for r in told):
+            if not told or told[0].source != "parent" or told[0].key == table.owner or all(r.source != "previous" for r in told):
                 continue
+            first = told[0]
             moment = take_or_nan(self.tables[table.keys[first.key].key.parent].values[first.column], made.parents[first.key])
             rows = np.flatnonzero(np.isfinite(moment))
             sorted_rows = rows[np.lexsort((moment[rows], sequence[rows]))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -49,6 +49,16 @@ of a day or season out of the training."""
 
 DEEPEST = 200
 """Depth of a self-reference beyond which rows are taken to be on a cycle."""
+
+FEWEST_LEVELS = 100
+"""Different values from which on a number may be told as steps: steps between fewer could come to one that there is not."""
+
+FINER_THAN_BINS = 0.03
+"""Relative spread of the steps between siblings up to which a number is told by them: larger ones its bins tell as well, and a sum of
+steps wanders."""
+
+ALL_BUT, MOST_COMPARED = 0.1, 2_000
+"""Relative spread of the difference of two numbers of a row up to which one is told from the other, and rows by which that is found."""
 
 FEWEST_OWNERS, MANY_ROWS = 20, 10
 """Fewer owners than this, of more rows each, are no entities (stores, stations, sales people): each of their rows is one.
@@ -126,13 +136,19 @@ class PreparedTable:
 
     def _reference(self, column: str, reference: Reference, prepared: Mapping[str, PreparedTable]) -> Floats:
         if reference.source == "previous":
-            return previous_values(self.moments[column], self.sequence)
+            return previous_values(self._floats(column), self.sequence)
+        if reference.source == "row":
+            return in_units_of(self._floats(reference.column), self.table.column(reference.column), self.table.column(column))
         parent = prepared[self.keys[reference.key].parent]
         return in_units_of(
             take_or_nan(parent.moments[reference.column], self.parents[reference.key]),
             parent.table.column(reference.column),
             self.table.column(column),
         )
+
+    def _floats(self, column: str) -> Floats:
+        """The values of a moment or a number."""
+        return self.moments[column] if column in self.moments else to_floats(self.data[column], self.table.column(column).data_type)
 
 
 def in_units_of(values: Floats, source: Column, target: Column) -> Floats:
@@ -432,26 +448,74 @@ def _dependence(order: NDArray[np.int64], paired: NDArray[np.bool_], coarse: Map
 
 
 def _choose_references(one: PreparedTable, prepared: Mapping[str, PreparedTable]) -> dict[str, list[Reference]]:
-    """For every moment the references (parents' moments, the previous sibling) that are nearer to it than chance."""
+    """For every column told as steps its references, nearest first: for moments those that are nearer than chance (parents' moments, the
+    previous sibling's, another of the row). A column comes after those of its row that it is told from; one without references is
+    told as it is, for others to be told from."""
     chosen: dict[str, list[Reference]] = {}
-    for name, values in one.moments.items():
+    known: list[str] = []
+    for name in sorted(one.moments, key=lambda name: name != one.order_column):
         ranked: list[tuple[float, bool, Reference]] = []
         candidates = [Reference("parent", i, c) for i in one.plan.live for c in prepared[one.keys[i].parent].moments]
         if one.sequence is not None and name == one.order_column:
             candidates.append(Reference("previous"))
-        for reference in candidates:
+        for reference in [*candidates, *(Reference("row", column=c) for c in known)]:
             base = one._reference(name, reference, prepared)
-            spread = _relative_spread(values, base)
+            spread = _relative_spread(one.moments[name], base)
             if spread is not None:
                 ranked.append((round(spread, 3), reference.source == "previous", reference))
-        if ranked:
-            chosen[name] = [reference for *_, reference in sorted(ranked, key=lambda item: item[:2])[:3]]
+        _choose(chosen, name, [reference for *_, reference in sorted(ranked, key=lambda item: item[:2])[:3]])
+        known.append(name)
+    for name, references in _numbers_told_as_steps(one):
+        _choose(chosen, name, references)
     return chosen
 
 
-def _relative_spread(values: Floats, base: Floats) -> float | None:
+def _choose(chosen: dict[str, list[Reference]], name: str, references: list[Reference]) -> None:
+    if references:
+        for reference in references:
+            if reference.source == "row":
+                chosen.setdefault(reference.column, [])
+        chosen[name] = references
+
+
+def _numbers_told_as_steps(one: PreparedTable) -> Iterator[tuple[str, list[Reference]]]:
+    """Numbers that move little from sibling to sibling, or in one direction only (a path's coordinates, a mileage), and those that are
+    all but another of their row (an arrival and a departure), or never below it."""
+    numbers = _many_levels(one)
+    smooth = {name for name, (values, before) in numbers.items() if _relative_spread(values, before, FINER_THAN_BINS) is not None}
+    spreads: dict[str, float] = {}
+    for name in sorted(numbers, key=lambda name: name not in smooth):
+        values, found = numbers[name][0], []
+        spread = _spread(values)
+        for other, of_other in spreads.items():
+            if 0 < of_other <= 2 * spread <= 4 * of_other:
+                ratio = _relative_spread(values, numbers[other][0], ALL_BUT)
+                found += [(ratio, other)] if ratio is not None else []
+        spreads[name] = spread
+        previous = [Reference("previous")] if name in smooth else []
+        yield name, [*(Reference("row", column=other) for _, other in sorted(found)[:1]), *previous]
+
+
+def _many_levels(one: PreparedTable) -> dict[str, tuple[Floats, Floats]]:
+    """The numbers that steps may lead anywhere in, not unique and of many different values: those of some rows, and of the siblings before
+    them."""
+    unique = {key[0] for key in (one.table.primary_key, *one.table.unique) if len(key) == 1}
+    rows = np.arange(0, one.rows, max(one.rows // MOST_COMPARED, 1))
+    follows = np.zeros(len(rows), np.bool_) if one.sequence is None else (rows > 0) & (one.sequence[rows] == one.sequence[rows - 1])
+    found = {}
+    for column in one.value_columns:
+        if column.kind in (Kind.INTEGER, Kind.DECIMAL) and column.name not in unique:
+            values, before = (
+                to_floats(one.data[column.name].take(pa.array(at)), column.data_type) for at in (rows, np.maximum(rows - 1, 0))
+            )
+            if len(np.unique(values[np.isfinite(values)])) >= FEWEST_LEVELS:
+                found[column.name] = values, np.where(follows, before, np.nan)
+    return found
+
+
+def _relative_spread(values: Floats, base: Floats, nearest: float = 0.5) -> float | None:
     """Spread of the steps relative to the values' own, or None where the reference is not worth using: rarely there,
-    neither close by nor always on one side."""
+    neither close by (`nearest`) nor always on one side."""
     both = np.isfinite(values) & np.isfinite(base)
     if both.sum() < 20 or both.sum() < 0.05 * len(values):
         return None
@@ -459,11 +523,11 @@ def _relative_spread(values: Floats, base: Floats) -> float | None:
     own = _spread(values[both])
     ratio = _spread(step) / own if own > 0 else 1.0
     ordered = bool((step >= 0).all() or (step <= 0).all())
-    return ratio if ratio < 0.5 or (ordered and ratio < 1.5) else None
+    return ratio if ratio < nearest or (ordered and ratio < 1.5) else None
 
 
 def _spread(values: Floats) -> float:
-    low, first, third, high = np.quantile(values, [0.05, 0.25, 0.75, 0.95])
+    low, first, third, high = np.quantile(values[np.isfinite(values)], [0.05, 0.25, 0.75, 0.95])
     return float((high - low) + (third - first))
 
 

@@ -24,6 +24,14 @@ BLOCK = 4096
 """Rows, or sequences, that are computed together."""
 
 
+@dataclass(frozen=True)
+class SameRow:
+    """A reference that is known only while drawing: the value of another column of the row, `turned` into this one's unit."""
+
+    column: str
+    turned: Callable[[Floats], Floats]
+
+
 @dataclass
 class RelativeColumn:
     """A column told as steps: its slots, its encoder, and for each stepper the reference of every row (`None` for the
@@ -32,7 +40,7 @@ class RelativeColumn:
     name: str
     slots: list[int]
     encoder: RelativeEncoder
-    references: list[Floats | None]
+    references: list[Floats | SameRow | None]
     values: Floats = field(default_factory=lambda: np.zeros(0))
 
 
@@ -110,6 +118,7 @@ class _Drawing:
         self.keys = [stream(request.seed, "slot", slot) for slot in range(slots)]
         self.first = _evenly(request.rows, self.keys[0]) if request.stratify_first else None
         self.by_first_slot = {column.slots[0]: column for column in request.relative}
+        self.by_name = {column.name: column for column in request.relative}
         for column in request.relative:
             column.values = np.full(request.rows, np.nan)
         columns = network.shape.columns
@@ -190,7 +199,7 @@ class _Drawing:
         """Draw the step, decode it, and fill in the slots that follow from the value."""
         encoder = column.encoder
         references = [self._reference(column, values, rows, t) for values in column.references]
-        which, base = encoder.choose(references)
+        which, base = encoder.choose(references, len(rows))
         if encoder.paces:
             self._put(column.slots[0], moved(encoder.pace(base, later).astype(np.int64), self.device), tokens, embedded)
         first, *others = column.slots[encoder.lead :]
@@ -207,7 +216,9 @@ class _Drawing:
             self._put(slot, moved(drawn[:, place].astype(np.int64), self.device), tokens, embedded)
         column.values[rows] = values
 
-    def _reference(self, column: RelativeColumn, values: Floats | None, rows: NDArray[np.int64], t: int | None) -> Floats:
+    def _reference(self, column: RelativeColumn, values: Floats | SameRow | None, rows: NDArray[np.int64], t: int | None) -> Floats:
+        if isinstance(values, SameRow):
+            return values.turned(self.by_name[values.column].values[rows])
         if values is not None:
             return values[rows]
         return column.values[rows - 1] if t else np.full(len(rows), np.nan)

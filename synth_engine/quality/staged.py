@@ -97,7 +97,7 @@ def source_range(column: Column, profile: ColumnProfile) -> tuple[str, str]:
 
 def rows_query(engine: Engine, staging: str, table: Table, columns: Iterable[str]) -> str:
     """All rows as they are, of all `columns` that are staged."""
-    staged = [sa.column(sa.sql.quoted_name(name, True)).label(shown(name)) for name in columns]
+    staged: list[sa.Label[Any]] = [sa.column(sa.sql.quoted_name(name, True)).label(shown(name)) for name in columns]
     return _sql(engine, sa.select(*staged).select_from(_staged(staging, table)))
 
 

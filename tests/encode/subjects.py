@@ -37,7 +37,7 @@ def array(values: list[object], data_type: str) -> pa.Array:
 @dataclass(frozen=True)
 class Subject:
     """A column of some kind and type; `value` makes the value of a row. A column with `relative` is told as steps from
-    a moment of its parent."""
+    a moment or a number of its parent."""
 
     name: str
     kind: Kind
@@ -50,9 +50,9 @@ class Subject:
         return array([None if rng.random() < nulls else self.value(rng) for _ in range(rows)], self.data_type)
 
     def references(self, column: pa.Array) -> np.ndarray:
-        """A moment some days before the column's, missing in every ninth row."""
+        """A moment some days before the column's, or a number a little below it, missing in every ninth row."""
         values = to_floats(column, self.data_type)
-        day = unit_of(self.data_type)
+        day = unit_of(self.data_type) if self.kind in (Kind.DATE, Kind.TIMESTAMP) else 0.25
         base = np.where(np.isfinite(values), values, 0.0) - np.arange(len(values)) % 11 * day
         return np.where(np.arange(len(values)) % 9 == 8, np.nan, base)
 
@@ -81,7 +81,7 @@ class Fitted:
         encoder = self.encoder.columns[0].encoder
         if not isinstance(encoder, RelativeEncoder):
             return self.encoder.decode(tokens, {}, {"x": draw})["x"]
-        which, base = encoder.choose([self.base["x"][0][rows]])
+        which, base = encoder.choose([self.base["x"][0][rows]], len(rows))
         return from_floats(encoder.decode(tokens, which, base, draw), self.subject.data_type)
 
     def any_tokens(self, rows: int) -> np.ndarray:
@@ -90,7 +90,7 @@ class Fitted:
         tokens = np.stack([rng.integers(0, size, rows) for size in self.encoder.sizes], axis=1).astype(np.int32)
         encoder = self.encoder.columns[0].encoder
         if isinstance(encoder, RelativeEncoder):
-            which, base = encoder.choose([self.base["x"][0][:rows]])
+            which, base = encoder.choose([self.base["x"][0][:rows]], rows)
             tokens[:, 0] = [rng.choice(np.flatnonzero(allowed)) for allowed in encoder.allowed(which, base)]
         return tokens
 
@@ -154,4 +154,6 @@ SUBJECTS = [
         "dates in integers after a parent's", Kind.DATE, "date(int64 as %Y%m%d)", lambda rng: int(f"{_day(rng):%Y%m%d}"), relative=True
     ),
     Subject("instants after a parent's", Kind.TIMESTAMP, "timestamptz", _zoned, relative=True),
+    Subject("numbers above a parent's", Kind.DECIMAL, "float64", lambda rng: round(float(rng.normal(100, 20)), 2), relative=True),
+    Subject("whole numbers above a parent's", Kind.INTEGER, "int64", lambda rng: int(rng.integers(0, 60)), relative=True),
 ]

@@ -71,12 +71,12 @@ def test_what_never_was_before_its_reference_never_comes_out_before_it(rows, dat
     values = base + step * unit
     known = np.where([gone for *_, gone in rows], np.nan, base)
     entity = np.arange(len(rows))
-    encoder = RelativeEncoder.fit(values, [(Reference("parent", 0, "began"), known)], entity, EncodingSettings(), unit, data_type)
+    encoder = RelativeEncoder.fit(values, [(Reference("parent", 0, "began"), known)], entity, EncodingSettings(), data_type)
     assert all(s.never_before for s in encoder.steppers if s.coder.size)
 
     rng = np.random.default_rng(seed)
     met = np.where(rng.random(300) < 0.1, np.nan, moments(rng.integers(-2 * FAR, 2 * FAR, 300), data_type, seed))
-    which, start = encoder.choose([met])
+    which, start = encoder.choose([met], len(met))
     tokens = np.stack([rng.integers(0, size, 300) for size in encoder.slots], axis=1).astype(np.int32)
     tokens[:, 0] = [rng.choice(np.flatnonzero(allowed)) for allowed in encoder.allowed(which, start)]
     out = encoder.decode(tokens, which, start, draw_of(np.arange(300), 300))
@@ -93,7 +93,7 @@ def test_rows_without_a_reference_are_absolute_and_all_others_are_steps(rows, da
     unit = unit_of(data_type)
     base = np.array([np.nan if gone else float(day) * unit for day, _, gone in rows])
     values = np.array([np.nan if s is None else (day + s) * unit for day, s, _ in rows], dtype=np.float64)
-    encoder = RelativeEncoder.fit(values, [(Reference("previous"), base)], np.arange(len(rows)), EncodingSettings(), unit, data_type)
+    encoder = RelativeEncoder.fit(values, [(Reference("previous"), base)], np.arange(len(rows)), EncodingSettings(), data_type)
     tokens, learn = encoder.encode(values, [base])
     first = tokens[:, 0]
     missing = np.isnan(values)
@@ -102,7 +102,7 @@ def test_rows_without_a_reference_are_absolute_and_all_others_are_steps(rows, da
     assert (first[~missing & np.isfinite(base)] >= FIRST_STEP).all()
     assert learn[:, 0].all()
     assert not learn[missing, 1:].any()
-    which, start = encoder.choose([base])
+    which, start = encoder.choose([base], len(base))
     allowed = encoder.allowed(which, start)
     assert allowed.any(axis=1).all()
 
@@ -111,8 +111,8 @@ def test_the_first_reference_that_is_there_is_the_one_that_counts():
     values = np.arange(100.0) + 500
     first, second = np.where(np.arange(100) < 50, values - 1, np.nan), values - 10
     references = [(Reference("previous"), first), (Reference("parent", 0, "began"), second)]
-    encoder = RelativeEncoder.fit(values, references, np.arange(100), EncodingSettings(), 1.0, "date")
-    which, base = encoder.choose([first, second])
+    encoder = RelativeEncoder.fit(values, references, np.arange(100), EncodingSettings(), "date")
+    which, base = encoder.choose([first, second], 100)
     assert which.tolist() == [0] * 50 + [1] * 50
     assert (values - base).tolist() == [1.0] * 50 + [10.0] * 50
     tokens, _ = encoder.encode(values, [first, second])
@@ -123,11 +123,11 @@ def test_the_first_reference_that_is_there_is_the_one_that_counts():
 def test_slots_that_follow_from_a_step_are_filled_in_from_its_value():
     values = np.arange(200.0) * 3 + 100
     base = values - np.arange(200) % 5
-    encoder = RelativeEncoder.fit(values, [(Reference("previous"), base)], np.arange(200), EncodingSettings(), 1.0, "date")
+    encoder = RelativeEncoder.fit(values, [(Reference("previous"), base)], np.arange(200), EncodingSettings(), "date")
     tokens, learn = encoder.encode(values, [base])
     blank = tokens.copy()
     blank[:, 1:] = 0
-    which, _ = encoder.choose([base])
+    which, _ = encoder.choose([base], len(base))
     encoder.follow(blank, which, values)
     assert (blank == tokens).all()
     assert not learn[:, 1:].any()
@@ -136,7 +136,7 @@ def test_slots_that_follow_from_a_step_are_filled_in_from_its_value():
 def test_a_sequence_starts_only_where_a_real_one_did():
     day = np.tile(np.arange(40.0), 6) * 10 + 500
     base = np.where(day > 500, day - 10, np.nan)
-    encoder = RelativeEncoder.fit(day, [(Reference("previous"), base)], np.arange(len(day)), EncodingSettings(), 1.0, "date")
+    encoder = RelativeEncoder.fit(day, [(Reference("previous"), base)], np.arange(len(day)), EncodingSettings(), "date")
     restored = RelativeEncoder.from_json(encoder.to_json())
     which = np.array([-1, 0])
     for one in (encoder, restored):
@@ -150,10 +150,10 @@ def test_a_long_walk_of_steps_stays_within_the_range_of_the_column(data_type):
     unit = unit_of(data_type)
     values = np.sort(moments(np.random.default_rng(0).integers(0, 1000, 500), data_type))
     base = np.r_[np.nan, values[:-1]]
-    encoder = RelativeEncoder.fit(values, [(Reference("previous"), base)], np.arange(500), EncodingSettings(), unit, data_type)
+    encoder = RelativeEncoder.fit(values, [(Reference("previous"), base)], np.arange(500), EncodingSettings(), data_type)
     at = values[:1]
     for row in range(1500):
-        which, start = encoder.choose([at])
+        which, start = encoder.choose([at], 1)
         tokens = np.array([[np.flatnonzero(encoder.allowed(which, start)[0])[-1], *[0] * (len(encoder.slots) - 1)]], dtype=np.int32)
         at = encoder.decode(tokens, which, start, draw_of(np.array([row]), 1500))
     _, last = encoder.absolute.days.bounds()
@@ -166,7 +166,7 @@ def in_sequences(day, owners):
     later = np.tile(np.arange(day.shape[1])[::-1], owners)
     entity = np.repeat(np.arange(owners), day.shape[1])
     references = [(Reference("previous"), base.reshape(-1))]
-    return RelativeEncoder.fit(day.reshape(-1), references, entity, EncodingSettings(), 1.0, "date", later)
+    return RelativeEncoder.fit(day.reshape(-1), references, entity, EncodingSettings(), "date", later)
 
 
 def test_a_row_in_a_sequence_is_told_how_much_time_each_sibling_to_come_has():
@@ -185,13 +185,13 @@ def test_the_pace_is_no_matter_of_learning_nor_does_it_change_what_follows():
     day = 1_000 + np.cumsum(np.random.default_rng(0).integers(2, 30, (250, 40)), axis=1).astype(np.float64)
     base = np.concatenate([np.full((250, 1), np.nan), day[:, :-1]], axis=1).reshape(-1)
     later, entity, values = np.tile(np.arange(40)[::-1], 250), np.repeat(np.arange(250), 40), day.reshape(-1)
-    alone = RelativeEncoder.fit(values, [(Reference("previous"), base)], entity, EncodingSettings(), 1.0, "date")
+    alone = RelativeEncoder.fit(values, [(Reference("previous"), base)], entity, EncodingSettings(), "date")
     paced = in_sequences(day, 250)
     tokens, learn = paced.encode(values, [base], later)
     as_alone, learn_alone = alone.encode(values, [base])
     assert not learn[:, 0].any() and (tokens[:, 0] == paced.pace(base, later)).all()
     assert (tokens[:, 1:] == as_alone).all() and (learn[:, 1:] == learn_alone).all()
-    which, start = paced.choose([base])
+    which, start = paced.choose([base], len(base))
     draw = draw_of(np.arange(len(values)), len(values))
     assert (paced.decode(tokens, which, start, draw, later) == alone.decode(as_alone, which, start, draw, later)).all()
     paced.follow(tokens, which, values)

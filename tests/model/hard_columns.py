@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
@@ -320,6 +321,51 @@ def planted_correlations(table: pa.Table) -> Floats:
     chosen = [c for c in table.column_names if int(c[1:]) % 5 == 0]
     ranks = [pd.Series(table[c].to_pandas()).rank().to_numpy() for c in chosen]
     return np.corrcoef(ranks)[np.triu_indices(len(chosen), 1)]
+
+
+# -- one column bound by another, or by the row before -------------------------------------------------------------------------------
+
+JOURNEYS = owned(
+    number("east"),
+    number("north"),
+    number("arrival"),
+    number("departure"),
+    moment("opened"),
+    Column("closed", Kind.TIMESTAMP, "timestamp", True),
+)
+
+
+def journeys(owners: int, stops: int, seed: int) -> dict[str, pa.Table]:
+    """Trips that move step by step and in time, from stop to stop; most depart as they arrive. What is closed was opened before; a third is
+    not closed yet."""
+    rng = np.random.default_rng(seed)
+    rows, shape = owners * stops, (owners, stops)
+    heading = rng.uniform(0, 2 * np.pi, (owners, 1)) + np.cumsum(rng.normal(0, 0.2, shape), axis=1)
+    east, north = (np.cumsum(0.01 * side(heading), axis=1) + rng.normal(0, 2, (owners, 1)) for side in (np.cos, np.sin))
+    arrival = rng.integers(0, 60_000, (owners, 1)) + np.cumsum(rng.integers(1, 5, shape) * 60, axis=1)
+    departure = arrival + np.where(rng.random(shape) < 0.1, 30, 0)
+    opened = START + (rng.integers(0, 300, (owners, 1)) * 86_400 + arrival).reshape(-1)
+    closed = opened + rng.gamma(2, 2 * 86_400, rows).astype(np.int64)
+    numbers = {"east": east.round(5), "north": north.round(5), "arrival": arrival * 1.0, "departure": departure * 1.0}
+    return {
+        "owners": pa.table({"id": pa.array(np.arange(owners))}),
+        "rows": pa.table(
+            {
+                "id": pa.array(np.arange(rows)),
+                "owner": pa.array(np.repeat(np.arange(owners), stops)),
+                **{name: pa.array(values.reshape(-1)) for name, values in numbers.items()},
+                "opened": as_moments(opened),
+                "closed": pc.if_else(pa.array(rng.random(rows) < 1 / 3), None, as_moments(closed)),
+            }
+        ),
+    }
+
+
+def steps(rows: pa.Table, column: str) -> Floats:
+    """By how much a column moves from one row of an owner to the next."""
+    frame = rows.select(["id", "owner", column]).to_pandas().sort_values(["owner", "id"])
+    moved = frame.groupby("owner")[column].diff().dropna()
+    return np.asarray(moved, dtype=np.float64)
 
 
 # -- missing values ------------------------------------------------------------------------------------------------------

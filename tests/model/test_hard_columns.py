@@ -174,3 +174,35 @@ def test_what_is_missing_together_and_because_of_another_column_is_so_in_the_twi
     real = hard.missing(ROWS, 0)
     wanted, found = (hard.patterns(table) for table in (real, twin(real, hard.MISSING)))
     assert hard.variation(wanted, found) <= DISTANCE + variation_by_chance(wanted, ROWS) + variation_by_chance(wanted, MADE)
+
+
+@pytest.fixture(scope="module")
+def journeys() -> tuple[pa.Table, pa.Table]:
+    real = hard.journeys(150, 30, 0)
+    return real["rows"], twin_of(real, hard.JOURNEYS, epochs=15)["rows"]
+
+
+def test_nothing_ends_before_it_began_and_what_has_no_end_has_none_in_the_twin(journeys):
+    real, made = journeys
+    lasts = [(table["closed"].to_pandas() - table["opened"].to_pandas()).dt.total_seconds().dropna().to_numpy() for table in journeys]
+    assert (lasts[1] >= 0).all()
+    assert hard.ks(*lasts) <= DISTANCE + hard.noise(len(lasts[0])) + hard.noise(len(lasts[1]))
+    assert made["closed"].null_count == pytest.approx(real["closed"].null_count, rel=0.15)
+
+
+def test_a_number_that_rises_within_an_owner_rises_in_the_twin(journeys):
+    rising = [hard.steps(table, "arrival") for table in journeys]
+    assert (rising[1] >= 0).all()
+    assert hard.ks(*rising) <= 2 * DISTANCE
+
+
+def test_a_number_that_is_mostly_another_of_its_row_is_so_in_the_twin(journeys):
+    waits = [table["departure"].to_numpy() - table["arrival"].to_numpy() for table in journeys]
+    assert set(waits[1]) <= set(waits[0])
+    assert np.mean(waits[1] == 0) == pytest.approx(np.mean(waits[0] == 0), abs=0.03)
+
+
+def test_a_path_moves_on_as_real_ones_do(journeys):
+    strides = [np.hypot(hard.steps(table, "east"), hard.steps(table, "north")) for table in journeys]
+    assert np.median(strides[1]) == pytest.approx(np.median(strides[0]), rel=0.3)
+    assert strides[1].max() < 3 * strides[0].max()

@@ -152,3 +152,78 @@ def test_tokens_do_not_depend_on_how_many_rows_are_encoded_at_a_time(prepared, m
     whole = encoded()
     monkeypatch.setattr(table_encoding, "CHUNK", 7)
     assert all(np.array_equal(a, b) for a, b in zip(whole, encoded(), strict=True))
+
+
+def journeys(owners: int = 40, stops: int = 30) -> PreparedTable:
+    """Stops of trips: paths, arrivals and departures, a mileage, weather, and the day they were planned and held."""
+    rng = np.random.default_rng(0)
+    rows = owners * stops
+    arrival = (rng.integers(0, 50_000, (owners, 1)) + np.cumsum(rng.integers(0, 5, (owners, stops)) * 60, axis=1)).reshape(-1)
+    path = (rng.normal(0, 1, (owners, 1)) + np.cumsum(rng.normal(0, 0.002, (owners, stops)), axis=1)).reshape(-1)
+    planned = rng.integers(0, 4_000, rows)
+    numbers = {
+        "departure": arrival + rng.integers(0, 2, rows) * 30,
+        "arrival": arrival,
+        "latitude": path,
+        "mileage": np.cumsum(rng.integers(1, 200, (owners, stops)), axis=1).reshape(-1),
+        "wind": rng.gamma(4, 3, rows),
+    }
+    kinds = {name: Kind.INTEGER if values.dtype.kind == "i" else Kind.DECIMAL for name, values in numbers.items()}
+    columns = (
+        Column("id", Kind.IDENTIFIER, "int64", False),
+        Column("trip", Kind.IDENTIFIER, "int64", False),
+        Column("held", Kind.TIMESTAMP, "timestamp"),
+        Column("planned", Kind.DATE, "date"),
+        *(Column(name, kind, "int64" if kind is Kind.INTEGER else "float64") for name, kind in kinds.items()),
+    )
+    schema = Schema.of(
+        [Table("trips", columns[:1], ("id",)), Table("stops", columns, ("id",), foreign_keys=(ForeignKey(("trip",), "trips", ("id",)),))]
+    )
+    held = planned * 86_400 + rng.integers(0, 20 * 86_400, rows)
+    stopped = {
+        "id": pa.array(np.arange(rows)),
+        "trip": pa.array(np.repeat(np.arange(owners), stops)),
+        "held": pa.array(held * 1_000_000).cast(pa.timestamp("us")),
+        "planned": pa.array(planned.astype(np.int32)).cast(pa.date32()),
+        **{name: pa.array(values) for name, values in numbers.items()},
+    }
+    plain = Schema.of([schema.tables["trips"], schema.tables["stops"]])
+    return prepare(plain, {"trips": pa.table({"id": pa.array(np.arange(owners))}), "stops": pa.table(stopped)}, 0)["stops"]
+
+
+def test_a_moment_is_told_from_another_of_its_row_that_it_never_precedes():
+    found = journeys().references
+    names = list(found)
+    (told,) = (name for name in ("held", "planned") if any(r.source == "row" for r in found[name]))
+    other = "planned" if told == "held" else "held"
+    assert Reference("row", column=other) in found[told]
+    assert names.index(other) < names.index(told)
+
+
+def test_numbers_that_are_all_but_another_of_their_row_are_told_from_it():
+    found = journeys().references
+    (told,) = (name for name in ("arrival", "departure") if any(r.source == "row" for r in found[name]))
+    assert found[told][0].column in ("arrival", "departure") and found[told][0].column != told
+
+
+def test_numbers_that_wander_or_are_drawn_anew_in_every_row_are_not_told_by_steps():
+    assert "wind" not in journeys().references
+    rng = np.random.default_rng(1)
+    trips, rows = np.repeat(np.arange(40), 30), 1_200
+    columns = (Column("id", Kind.IDENTIFIER, "int64", False), Column("trip", Kind.IDENTIFIER, "int64", False))
+    more = (Column("path", Kind.DECIMAL, "float64"), Column("wanders", Kind.DECIMAL, "float64"), Column("few", Kind.INTEGER, "int64"))
+    schema = Schema.of(
+        [
+            Table("trips", columns[:1], ("id",)),
+            Table("stops", (*columns, *more), ("id",), foreign_keys=(ForeignKey(("trip",), "trips", ("id",)),)),
+        ]
+    )
+    stops = {
+        "id": np.arange(rows),
+        "trip": trips,
+        "path": (rng.normal(0, 1, (40, 1)) + np.cumsum(rng.normal(0, 0.002, (40, 30)), axis=1)).reshape(-1),
+        "wanders": (rng.normal(0, 1, (40, 1)) + np.cumsum(rng.normal(0, 0.1, (40, 30)), axis=1)).reshape(-1),
+        "few": np.repeat(rng.integers(0, 50, 40), 30),
+    }
+    prepared = prepare(schema, {"trips": pa.table({"id": np.arange(40)}), "stops": pa.table(stops)}, 0)
+    assert prepared["stops"].references == {"path": [Reference("previous")]}
