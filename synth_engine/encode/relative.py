@@ -42,19 +42,24 @@ class Stepper:
     reference: Reference
     coder: NumberCoder
     in_days: bool
-    never_before: bool
+    side: int
+    """1 where no real step goes back, -1 where none goes on, else 0."""
+
+    def bounded(self, values: Floats, base: Floats) -> Floats:
+        """The values, on the side of the reference's that real ones are on."""
+        return np.maximum(values, base) if self.side > 0 else np.minimum(values, base) if self.side < 0 else values
 
     def to_json(self) -> dict[str, Any]:
         return {
             "reference": [self.reference.source, self.reference.key, self.reference.column],
             "coder": self.coder.to_json(),
             "in_days": self.in_days,
-            "never_before": self.never_before,
+            "side": self.side,
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Stepper:
-        return cls(Reference(*raw["reference"]), NumberCoder.from_json(raw["coder"]), raw["in_days"], raw["never_before"])
+        return cls(Reference(*raw["reference"]), NumberCoder.from_json(raw["coder"]), raw["in_days"], raw["side"])
 
 
 class RelativeEncoder:
@@ -72,16 +77,17 @@ class RelativeEncoder:
         absolute: MomentCoder | LevelCoder,
         steppers: Sequence[Stepper],
         data_type: str,
-        floors: Sequence[bool],
+        sides: Sequence[int],
         starts: Sequence[NDArray[np.bool_]],
         has_nulls: bool,
         paces: tuple[int, int] | None = None,
     ) -> None:
-        """`starts` tells for each of the absolute coder's slots the tokens that rows without a reference may have: there may
+        """`sides` tells for each reference on which side of it all values are (see `Stepper.side`), whether or not they are told from it;
+        `starts` for each of the absolute coder's slots the tokens that rows without a reference may have: there may
         be few such rows (a series has one), too few to learn from what is usual at all other rows. `paces` are the fastest and the
         slowest pace that several entities have, as points of the grid; None out of sequences."""
         self.absolute, self.steppers, self.data_type = absolute, list(steppers), data_type
-        self.floors, self.starts = list(floors), list(starts)
+        self.sides, self.starts = list(sides), list(starts)
         self.has_nulls, self.paces = has_nulls, paces
         self.lead = int(paces is not None)
         """Number of the first slot that is drawn."""
@@ -111,27 +117,26 @@ class RelativeEncoder:
                 _stepper(reference, values[rows], base[rows], entity[rows], settings, unit_of(data_type) if is_moment else None)
             )
             free &= ~rows
-        floors = [
-            reference.source != "previous" and bool(np.all(values[both] >= base[both]))  # siblings are in order because they were sorted
+        sides = [
+            0 if reference.source == "previous" else _side((values - base)[known & np.isfinite(base)])  # siblings were sorted
             for reference, base in references
-            for both in [known & np.isfinite(base)]
         ]
         starts = _seen(absolute, values[free])
         has_nulls = not bool(known.all())
-        found = cls(absolute, steppers, data_type, floors, starts, has_nulls)
+        found = cls(absolute, steppers, data_type, sides, starts, has_nulls)
         if is_moment and later is not None and any(reference.source == "previous" for reference, _ in references):
             points = found._grid_points(found.choose([base for _, base in references], len(values))[1], later)
             told = known & np.isfinite(points)
             if told.any():
                 paces = _common_range(points[told], entity[told], settings.extreme_entities)
-                found = cls(absolute, steppers, data_type, floors, starts, has_nulls, paces)
+                found = cls(absolute, steppers, data_type, sides, starts, has_nulls, paces)
         return found
 
-    def not_before(self, values: Floats, references: Sequence[Floats]) -> Floats:
-        """The values, none of them before a reference that no real value is before, whichever the step was told from."""
-        for floor, base in zip(self.floors, references, strict=True):
-            if floor:
-                values = np.where(np.isfinite(base) & (values < base), base, values)
+    def in_order(self, values: Floats, references: Sequence[Floats]) -> Floats:
+        """The values, none of them on the other side of a reference than real ones are, whichever the step was told from."""
+        for side, base in zip(self.sides, references, strict=True):
+            if side:
+                values = np.where(np.isfinite(base) & ((values - base) * side < 0), base, values)
         return values
 
     def positions(self) -> list[Floats | None]:
@@ -269,7 +274,7 @@ class RelativeEncoder:
         shortest, longest = stepper.coder.extents()
         least, most = self._feasible(stepper, base, later)
         inside = (shortest[None, :] <= most[:, None]) & (longest[None, :] >= least[:, None])
-        if self.has_nulls and stepper.never_before and stepper.reference.source != "previous":
+        if self.has_nulls and stepper.side and stepper.reference.source != "previous":
             return inside
         return inside | ~inside.any(axis=1, keepdims=True)
 
@@ -290,7 +295,7 @@ class RelativeEncoder:
             arrived = (np.floor(base / unit) + step) * unit + self.absolute.time_of_day(tokens[:, 1 + self.absolute.day_slots :], draw)
         else:
             arrived = self.absolute.settled(base + step)
-        return np.maximum(arrived, base) if stepper.never_before else arrived
+        return stepper.bounded(arrived, base)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -298,7 +303,7 @@ class RelativeEncoder:
             "is_moment": isinstance(self.absolute, MomentCoder),
             "steppers": [s.to_json() for s in self.steppers],
             "data_type": self.data_type,
-            "floors": self.floors,
+            "sides": self.sides,
             "starts": [np.flatnonzero(seen).tolist() for seen in self.starts],
             "has_nulls": self.has_nulls,
             "paces": self.paces,
@@ -310,7 +315,7 @@ class RelativeEncoder:
         starts = [np.isin(np.arange(size), seen) for size, seen in zip(absolute.slots, raw["starts"], strict=True)]
         steppers = [Stepper.from_json(s) for s in raw["steppers"]]
         paces = tuple(raw["paces"]) if raw["paces"] else None
-        return cls(absolute, steppers, raw["data_type"], raw["floors"], starts, raw["has_nulls"], paces)
+        return cls(absolute, steppers, raw["data_type"], raw["sides"], starts, raw["has_nulls"], paces)
 
     def protections(self) -> list[str]:
         return ["longest and shortest distances drawn in to the mean of the outermost entities"]
@@ -338,9 +343,16 @@ def _stepper(
 ) -> Stepper:
     """`unit` is that of moments, None for other numbers."""
     step = values - base
-    never_before = bool(np.all(step >= 0)) if len(step) else False
+    side = _side(step)
     in_days = unit is not None and unit > 1 and len(step) > 0 and float(np.median(np.abs(step))) > 3 * unit
     if in_days and unit is not None:
         step = np.floor(values / unit) - np.floor(base / unit)
     places = 0 if in_days or unit == 1 or not len(step) else decimal_places(step)
-    return Stepper(reference, NumberCoder.fit(step, entity, settings, places), in_days, never_before)
+    return Stepper(reference, NumberCoder.fit(step, entity, settings, places), in_days, side)
+
+
+def _side(steps: Floats) -> int:
+    """1 where none of the steps goes back, -1 where none goes on, 0 where some do or there are none."""
+    if not len(steps):
+        return 0
+    return 1 if bool(np.all(steps >= 0)) else -1 if bool(np.all(steps <= 0)) else 0

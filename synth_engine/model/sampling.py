@@ -210,7 +210,7 @@ class _Drawing:
         key = stream(self.request.seed, "column", column.name)
         draw = Draw(rows, self.request.rows, lambda lane: uniforms(key, rows, lane))
         values = encoder.decode(drawn, which, base, draw, later)
-        values = encoder.not_before(values, references)
+        values = encoder.in_order(values, references)
         encoder.follow(drawn, which, values)
         for place, slot in enumerate(column.slots):
             self._put(slot, moved(drawn[:, place].astype(np.int64), self.device), tokens, embedded)

@@ -72,7 +72,7 @@ def test_what_never_was_before_its_reference_never_comes_out_before_it(rows, dat
     known = np.where([gone for *_, gone in rows], np.nan, base)
     entity = np.arange(len(rows))
     encoder = RelativeEncoder.fit(values, [(Reference("parent", 0, "began"), known)], entity, EncodingSettings(), data_type)
-    assert all(s.never_before for s in encoder.steppers if s.coder.size)
+    assert all(s.side for s in encoder.steppers if s.coder.size)
 
     rng = np.random.default_rng(seed)
     met = np.where(rng.random(300) < 0.1, np.nan, moments(rng.integers(-2 * FAR, 2 * FAR, 300), data_type, seed))
