@@ -55,6 +55,18 @@ class LevelCoder:
         """Where a step ends, as the column spells it."""
         return self.coder.nearest_spikes(values) if self.snaps else self.coder.rounded(values)
 
+    def beside(self, values: Floats, side: int) -> Floats:
+        """The numbers nearest to these that the column can have, none of them below (or, for side -1, above) them if there is one."""
+        if self.snaps:
+            spikes = self.coder.spikes
+            place = np.searchsorted(spikes, values) if side > 0 else np.searchsorted(spikes, values, side="right") - 1
+            return spikes[np.clip(place, 0, len(spikes) - 1)]
+        if self.coder.places is None:
+            return values
+        unit = self.coder.step / 10.0**self.coder.places
+        whole = values / unit
+        return self.coder.rounded((np.ceil(whole - 1e-6) if side > 0 else np.floor(whole + 1e-6)) * unit)
+
     def to_json(self) -> dict[str, Any]:
         return {"coder": self.coder.to_json(), "snaps": self.snaps}
 

@@ -99,6 +99,10 @@ class MomentCoder:
         """Where a step ends."""
         return values
 
+    def beside(self, values: Floats, side: int) -> Floats:
+        """The moments nearest to these that the column can have, none of them before (or, for side -1, after) them."""
+        return values
+
     def time_of_day(self, tokens: Tokens, draw: Draw) -> Floats:
         """Seconds since midnight from the last slots (hour, rest of the hour)."""
         seconds = np.zeros(len(tokens))

@@ -45,10 +45,6 @@ class Stepper:
     side: int
     """1 where no real step goes back, -1 where none goes on, else 0."""
 
-    def bounded(self, values: Floats, base: Floats) -> Floats:
-        """The values, on the side of the reference's that real ones are on."""
-        return np.maximum(values, base) if self.side > 0 else np.minimum(values, base) if self.side < 0 else values
-
     def to_json(self) -> dict[str, Any]:
         return {
             "reference": [self.reference.source, self.reference.key, self.reference.column],
@@ -121,22 +117,32 @@ class RelativeEncoder:
             0 if reference.source == "previous" else _side((values - base)[known & np.isfinite(base)])  # siblings were sorted
             for reference, base in references
         ]
-        starts = _seen(absolute, values[free])
+        in_sequence = any(reference.source == "previous" for reference, _ in references)
+        told = in_sequence or len(np.unique(entity[free])) >= settings.rare_entities  # a series may have one start only
+        starts = _seen(absolute, values[free] if told else values[:0])
         has_nulls = not bool(known.all())
         found = cls(absolute, steppers, data_type, sides, starts, has_nulls)
-        if is_moment and later is not None and any(reference.source == "previous" for reference, _ in references):
+        if is_moment and in_sequence and later is not None:
             points = found._grid_points(found.choose([base for _, base in references], len(values))[1], later)
-            told = known & np.isfinite(points)
-            if told.any():
-                paces = _common_range(points[told], entity[told], settings.extreme_entities)
+            paced = known & np.isfinite(points)
+            if paced.any():
+                paces = _common_range(points[paced], entity[paced], settings.extreme_entities)
                 found = cls(absolute, steppers, data_type, sides, starts, has_nulls, paces)
         return found
 
     def in_order(self, values: Floats, references: Sequence[Floats]) -> Floats:
         """The values, none of them on the other side of a reference than real ones are, whichever the step was told from."""
         for side, base in zip(self.sides, references, strict=True):
-            if side:
-                values = np.where(np.isfinite(base) & ((values - base) * side < 0), base, values)
+            values = self._on_its_side(values, base, side)
+        return values
+
+    def _on_its_side(self, values: Floats, base: Floats, side: int) -> Floats:
+        """Values that are on the wrong side of the reference's moved to it, or to the next one beyond it that the column can have."""
+        wrong = np.flatnonzero(np.isfinite(base) & ((values - base) * side < 0))
+        if not len(wrong):
+            return values
+        values = values.copy()
+        values[wrong] = self.absolute.beside(base[wrong], side)
         return values
 
     def positions(self) -> list[Floats | None]:
@@ -269,12 +275,12 @@ class RelativeEncoder:
         return 0.0
 
     def _leads_inside(self, stepper: Stepper, base: Floats, later: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-        """Which of the stepper's tokens have a step that ends inside the range. Where none has, the value can only be null (no real row
-        that begins so late has an end), or else all of them: `_inside` then shortens the step."""
+        """Which of the stepper's tokens have a step that ends inside the range. Where none has: of a column never before another of its row
+        none, so that it is null (no real row that begins so late has an end); else all of them, and `_inside` then shortens the step."""
         shortest, longest = stepper.coder.extents()
         least, most = self._feasible(stepper, base, later)
         inside = (shortest[None, :] <= most[:, None]) & (longest[None, :] >= least[:, None])
-        if self.has_nulls and stepper.side and stepper.reference.source != "previous":
+        if self.has_nulls and stepper.side and stepper.reference.source == "row":
             return inside
         return inside | ~inside.any(axis=1, keepdims=True)
 
@@ -295,7 +301,7 @@ class RelativeEncoder:
             arrived = (np.floor(base / unit) + step) * unit + self.absolute.time_of_day(tokens[:, 1 + self.absolute.day_slots :], draw)
         else:
             arrived = self.absolute.settled(base + step)
-        return stepper.bounded(arrived, base)
+        return self._on_its_side(arrived, base, stepper.side)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -288,7 +288,23 @@ class Generation:
             for changed in modelled:
                 made.columns[changed.name] = columns[changed.name]
                 if changed.name in made.values:
+                    before = made.values[changed.name]
                     made.values[changed.name] = to_floats(made.columns[changed.name], changed.data_type)
+                    self._move_along(table, made, changed, before)
+
+    def _move_along(self, table: TableModel, made: GeneratedTable, moved: Column, before: Floats) -> None:
+        """Columns told from one of their row that has moved move as far, but for those that are unique: what ends later must not end
+        earlier for it."""
+        schema = self.model.schema.tables[made.name]
+        unique = {column for key in (schema.primary_key, *schema.unique) for column in key}
+        for name, references in table.references.items():
+            if name not in unique and any(r.source == "row" and r.column == moved.name for r in references):
+                target, old = table.encoder.column(name), made.values[name]
+                by = in_units_of(made.values[moved.name], moved, target) - in_units_of(before, moved, target)
+                made.values[name] = old + np.nan_to_num(by)
+                if name in made.columns:
+                    made.columns[name] = from_floats(made.values[name], target.data_type)
+                self._move_along(table, made, target, old)
 
     def _make_referable(self, table: TableModel, made: GeneratedTable, given: set[str]) -> None:
         """Where a key that others refer to may be null, at least as many rows must have one as the others need; with the

@@ -29,7 +29,7 @@ UNKNOWN, OTHER = "(not in the source)", "(another known value)"
 FOUND, ORPHAN = "(found)", "(orphan)"
 
 _SHOWN = str.maketrans(
-    {'"': "\u2033", **{chr(c): chr(0x2400 + c) for c in range(32)}, "\x7f": "\u2421", "\u2028": "\u240a", "\u2029": "\u240a"}
+    {'"': "\u2033", **{chr(c): chr(0x2400 + c) for c in range(32)}, "\x7f": "\u2421", "\u2028": "\u2424", "\u2029": "\u23ce"}
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

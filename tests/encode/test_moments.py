@@ -209,3 +209,29 @@ def test_siblings_to_come_are_left_their_shortest_steps():
     encoder = in_sequences(np.arange(6.0)[None, :] * 50 + np.arange(300)[:, None] % 20, 300)
     longest = encoder._feasible(encoder.steppers[0], np.full(3, 150.0), np.arange(3))[1]
     assert longest.tolist() == [encoder.absolute.days.bounds()[1] - 150 - 50 * later for later in range(3)]
+
+
+def test_a_number_never_below_another_stays_one_that_its_column_can_have():
+    rng = np.random.default_rng(0)
+    price = rng.uniform(0, 100_000, 3_000).round(2)
+    for grid, snaps in ((10.0, False), (5_000.0, True)):
+        rounded = np.ceil(price / grid) * grid
+        encoder = RelativeEncoder.fit(rounded, [(Reference("row", column="price"), price)], np.arange(3_000), EncodingSettings(), "int64")
+        assert encoder.sides == [1] and encoder.absolute.snaps == snaps
+        met = rng.uniform(0, 95_000, 3_000).round(2)
+        which, start = encoder.choose([met], len(met))
+        tokens = np.stack([rng.integers(0, size, 3_000) for size in encoder.slots], axis=1).astype(np.int32)
+        tokens[:, 0] = [rng.choice(np.flatnonzero(allowed)[1:]) for allowed in encoder.allowed(which, start)]
+        out = encoder.in_order(encoder.decode(tokens, which, start, draw_of(np.arange(3_000), 3_000)), [met])
+        assert (out >= met).all()
+        assert (np.mod(out, grid) == 0).all()
+
+
+def test_what_a_few_rows_without_a_reference_are_is_not_told():
+    values = np.arange(500.0)
+    base = np.where(np.arange(500) < 3, np.nan, values - 2)
+    few = RelativeEncoder.fit(values, [(Reference("row", column="began"), base)], np.arange(500), EncodingSettings(), "date")
+    assert all(start.all() for start in few.starts)
+    base[:100] = np.nan
+    many = RelativeEncoder.fit(values, [(Reference("row", column="began"), base)], np.arange(500), EncodingSettings(), "date")
+    assert not all(start.all() for start in many.starts)

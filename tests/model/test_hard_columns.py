@@ -6,6 +6,8 @@ asked for, that is what chance may add (see `hard_columns.noise`).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -206,3 +208,19 @@ def test_a_path_moves_on_as_real_ones_do(journeys):
     strides = [np.hypot(hard.steps(table, "east"), hard.steps(table, "north")) for table in journeys]
     assert np.median(strides[1]) == pytest.approx(np.median(strides[0]), rel=0.3)
     assert strides[1].max() < 3 * strides[0].max()
+
+
+def test_what_has_to_move_because_it_is_unique_takes_along_what_ends_after_it():
+    rng = np.random.default_rng(0)
+    hours = np.sort(rng.integers(0, 400, (60, 20)), axis=1).reshape(-1)
+    keep = np.r_[True, np.diff(hours) != 0]
+    owner, opened = np.repeat(np.arange(60), 20)[keep], hard.START + hours[keep] * 3_600
+    closed = opened + rng.integers(0, 60, len(opened))
+    rows = {"id": np.arange(len(owner)), "owner": owner, "opened": hard.as_moments(opened), "closed": hard.as_moments(closed)}
+    schema = hard.owned(hard.moment("opened"), hard.moment("closed"))
+    table = replace(schema.tables["rows"], unique=(("owner", "opened"),))
+    made = twin_of(
+        {"owners": pa.table({"id": np.arange(60)}), "rows": pa.table(rows)}, Schema.of([schema.tables["owners"], table]), epochs=2
+    )["rows"].to_pandas()
+    assert not made.duplicated(["owner", "opened"]).any()
+    assert (made["closed"] >= made["opened"]).all()
