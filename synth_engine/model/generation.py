@@ -277,6 +277,7 @@ class Generation:
         self, table: TableModel, made: GeneratedTable, uniques: Sequence[tuple[str, ...]], given: Mapping[str, pa.Array]
     ) -> None:
         """Change modelled columns of unique keys until nothing repeats; what keys have `given` stays."""
+        schema = self.model.schema.tables[made.name]
         for unique in uniques:
             modelled = [
                 c.column
@@ -284,27 +285,39 @@ class Generation:
                 if c.column.name in unique and c.column.name not in given and not (isinstance(c.encoder, TextEncoder) and c.encoder.exact)
             ]
             columns = {c: given[c] if c in given else made.columns[c] for c in unique}
-            make_unique(columns, unique, modelled, self.model.schema.tables[made.name], made.rows)
+            make_unique(columns, unique, modelled, schema, made.rows)
             for changed in modelled:
                 made.columns[changed.name] = columns[changed.name]
                 if changed.name in made.values:
                     before = made.values[changed.name]
                     made.values[changed.name] = to_floats(made.columns[changed.name], changed.data_type)
-                    self._move_along(table, made, changed, before)
+                    self._move_along(table, made, changed, before, frozenset(c for u in (schema.primary_key, *schema.unique) for c in u))
 
-    def _move_along(self, table: TableModel, made: GeneratedTable, moved: Column, before: Floats) -> None:
-        """Columns told from one of their row that has moved move as far, but for those that are unique: what ends later must not end
-        earlier for it."""
-        schema = self.model.schema.tables[made.name]
-        unique = {column for key in (schema.primary_key, *schema.unique) for column in key}
+    def _move_along(self, table: TableModel, made: GeneratedTable, moved: Column, before: Floats, fixed: frozenset[str]) -> None:
+        """Columns told from one of their row that has moved move as far, and those that it was told from as far as their order takes,
+        but for those that are `fixed`: what ends later must not end earlier for it."""
+        now, fixed = made.values[moved.name], fixed | {moved.name}
         for name, references in table.references.items():
-            if name not in unique and any(r.source == "row" and r.column == moved.name for r in references):
-                target, old = table.encoder.column(name), made.values[name]
-                by = in_units_of(made.values[moved.name], moved, target) - in_units_of(before, moved, target)
-                made.values[name] = old + np.nan_to_num(by)
-                if name in made.columns:
-                    made.columns[name] = from_floats(made.values[name], target.data_type)
-                self._move_along(table, made, target, old)
+            if name not in fixed and any(r.source == "row" and r.column == moved.name for r in references):
+                target = table.encoder.column(name)
+                by = in_units_of(now, moved, target) - in_units_of(before, moved, target)
+                self._move(table, made, target, made.values[name] + np.nan_to_num(by), fixed)
+        encoder = next(c.encoder for c in table.encoder.columns if c.column.name == moved.name)
+        if isinstance(encoder, RelativeEncoder):
+            for side, reference in zip(encoder.sides, table.references[moved.name], strict=True):
+                if side and reference.source == "row" and reference.column not in fixed:
+                    source = table.encoder.column(reference.column)
+                    values, least = made.values[source.name], in_units_of(now, moved, source)
+                    self._move(table, made, source, np.where((least - values) * side < 0, least, values), fixed)
+
+    def _move(self, table: TableModel, made: GeneratedTable, column: Column, values: Floats, fixed: frozenset[str]) -> None:
+        """Give a column these values, and take along those of its row that are told from it."""
+        before = made.values[column.name]
+        if not np.array_equal(before, values, equal_nan=True):
+            made.values[column.name] = values
+            if column.name in made.columns:
+                made.columns[column.name] = from_floats(values, column.data_type)
+            self._move_along(table, made, column, before, fixed)
 
     def _make_referable(self, table: TableModel, made: GeneratedTable, given: set[str]) -> None:
         """Where a key that others refer to may be null, at least as many rows must have one as the others need; with the

@@ -212,15 +212,11 @@ def test_a_path_moves_on_as_real_ones_do(journeys):
 
 def test_what_has_to_move_because_it_is_unique_takes_along_what_ends_after_it():
     rng = np.random.default_rng(0)
-    hours = np.sort(rng.integers(0, 400, (60, 20)), axis=1).reshape(-1)
-    keep = np.r_[True, np.diff(hours) != 0]
-    owner, opened = np.repeat(np.arange(60), 20)[keep], hard.START + hours[keep] * 3_600
-    closed = opened + rng.integers(0, 60, len(opened))
-    rows = {"id": np.arange(len(owner)), "owner": owner, "opened": hard.as_moments(opened), "closed": hard.as_moments(closed)}
-    schema = hard.owned(hard.moment("opened"), hard.moment("closed"))
-    table = replace(schema.tables["rows"], unique=(("owner", "opened"),))
-    made = twin_of(
-        {"owners": pa.table({"id": np.arange(60)}), "rows": pa.table(rows)}, Schema.of([schema.tables["owners"], table]), epochs=2
-    )["rows"].to_pandas()
-    assert not made.duplicated(["owner", "opened"]).any()
+    held = rng.permutation(3 * 300)[:800]
+    opened = hard.START + (held // 3) * 60
+    closed = opened + rng.integers(0, 5, len(opened))
+    real = pa.table({"hall": (held % 3).astype(str), "opened": hard.as_moments(opened), "closed": hard.as_moments(closed)})
+    table = hard.of_one_table(hard.category("hall"), hard.moment("opened"), hard.moment("closed")).tables["t"]
+    made = twin(real, Schema.of([replace(table, unique=(("hall", "opened"),))]), 800, epochs=2).to_pandas()
+    assert not made.duplicated(["hall", "opened"]).any()
     assert (made["closed"] >= made["opened"]).all()
