@@ -25,7 +25,7 @@ class Training(_Section):
     completing rows takes (no command does so yet), and follow the source less closely."""
 
     size: Literal["small", "medium", "large"] = "medium"
-    max_epochs: int = Field(default=40, ge=1)
+    max_epochs: int = Field(default=20, ge=1)
     time_budget_seconds: float | None = Field(default=None, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     any_order: bool = False

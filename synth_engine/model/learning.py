@@ -63,7 +63,7 @@ MOST_COMPARED = 100_000
 """Rows of which it is seen whether keys rise with the moments of their rows."""
 
 ROWS_PER_CODE, MOST_COPIES = 150, 50
-"""Training rows that each first summary code should have, and how often a row is repeated at most to that end."""
+"""Training rows that the first summary code of a hub should have, and how often a row is repeated at most to that end."""
 
 
 def learn(schema: Schema, tables: Mapping[str, pa.Table], config: Config, listener: Listener = ignore) -> Model:
@@ -232,8 +232,17 @@ class _Learner:
             positions = self.model.slot_positions(name), self.model.context_positions(name)
             examples = Examples(self.tokens[name], learned, self.contexts[name], sequence, one.held_out, *positions)
             if self.model.summaries_of(name) and sequence is None:
-                examples = _with_rare_parents(examples)
+                examples = with_rare_hubs(examples, self._children(name))
             table.row_network = self._train(name, "rows", shape, examples, deadline)
+
+    def _children(self, name: str) -> NDArray[np.int64]:
+        """How many rows refer to each row of a table, along all keys."""
+        found = np.zeros(self.prepared[name].rows, dtype=np.int64)
+        for other in self.prepared.values():
+            for key, parents in zip(other.keys, other.parents, strict=True):
+                if key.parent == name:
+                    found += np.bincount(parents[parents >= 0], minlength=len(found))
+        return found
 
     def _owner_context(self, name: str, one: PreparedTable) -> Context:
         owner = self.model.tables[name].owner
@@ -268,13 +277,15 @@ class _Learner:
         return now + max(budget - (now - self.began), 0.0) * share
 
 
-def _with_rare_parents(examples: Examples) -> Examples:
-    """The examples, with rows of a rare first summary code repeated: a hub that most children refer to must not go
-    unlearned because it is one row of thousands. The code itself is learned once only, so its share stays true."""
+def with_rare_hubs(examples: Examples, children: NDArray[np.int64]) -> Examples:
+    """The examples, with rows of a rare first summary code repeated where their share of the `children` (of each row) is a multiple of
+    their share of the rows: a hub that most children refer to must not go unlearned because it is one row of thousands. Other rows
+    would only be learned by heart. The code itself is learned once, so its share stays true."""
     code = examples.tokens[:, 0]
     training = np.flatnonzero(~examples.held_out)
-    count = np.bincount(code[training], minlength=int(code.max()) + 1)
-    copies = np.clip(ROWS_PER_CODE // np.maximum(count, 1), 1, MOST_COPIES) - 1
+    count, below = (np.bincount(code[training], weights, int(code.max()) + 1) for weights in (None, children[training]))
+    weight = (below / max(below.sum(), 1)) / np.maximum(count / max(len(training), 1), 1e-9)
+    copies = np.clip(np.minimum(ROWS_PER_CODE / np.maximum(count, 1), weight), 1, MOST_COPIES).astype(np.int64) - 1
     more = np.repeat(training, copies[code[training]])
     if not len(more):
         return examples

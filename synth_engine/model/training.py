@@ -1,4 +1,4 @@
-"""Training of one network: held-out entities decide about the learning rate, the best weights and the end."""
+"""Training of one network: held-out entities decide about the best weights and the end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,17 +28,18 @@ CONTEXT_DROPOUT = 0.1
 WIDE = 40
 """Slots from which on only those inform each other that tell something of each other: of so many the others would be learned by heart
 before these are learned."""
-PATIENCE = 3
-"""Evaluations without progress after which the learning rate falls."""
+PATIENCE = 5
+"""Evaluations without progress after which training ends: to go on from the best weights at a lower rate gains nothing."""
+DISTANCE = 4.0
+LOWEST_RATE, HIGHEST_RATE = 2e-3, 1e-2
+"""The learning rate is such that all planned steps together would cover this distance, between these bounds: the fewer, the larger."""
 AVERAGING = 0.97
 """Weight of the past in the averaged weights, which are what is evaluated and kept (Polyak and Juditsky, "Acceleration of
 stochastic approximation by averaging", 1992)."""
-WEIGHT_DECAY = 1e-3
-"""Next to none: as much as keeps rows from being learned by heart blurs what is to be learned (see ARCHITECTURE.md, decisions)."""
+WEIGHT_DECAY = 0.3
+"""Over a whole training weights that nothing holds shrink by half; more blurs what is to be learned (see ARCHITECTURE.md, decisions)."""
 MOST_EVALUATED = 32_768
 """Held-out rows by which a training is judged: more would cost time and tell no more."""
-FALLS = 3
-"""Falls of the learning rate after which training ends."""
 
 
 @dataclass
@@ -65,7 +67,6 @@ class Schedule:
     steps: int
     deadline: float | None
     seed: int
-    learning_rate: float = 2e-3
     batch_rows: int = BATCH_ROWS
     any_order: bool = False
 
@@ -250,11 +251,10 @@ class _Feeder:
 class _Trainer:
     def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team) -> None:
         self.network, self.feeder, self.schedule, self.team = network, feeder, schedule, team
-        self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
+        self.optimiser = torch.optim.AdamW(_decaying(network), fused=True)
         self.averaged = copy.deepcopy(network)
         self.steps = 0
         self.planned = schedule.steps
-        self.factor = 1.0
 
     def run(
         self,
@@ -265,9 +265,9 @@ class _Trainer:
     ) -> TrainingResult:
         evaluation = _thinned(held_out(None) or training(None), MOST_EVALUATED)
         self.planned = max(1, min(self.schedule.steps, self.schedule.epochs * len(training(None))))
-        best, best_loss, stale, falls = copy.deepcopy(self.averaged.state_dict()), float("inf"), 0, 0
+        best, best_loss, stale = copy.deepcopy(self.averaged.state_dict()), float("inf"), 0
         began, rows, loss, epoch, cut_short = time.monotonic(), 0, float("nan"), 0, False
-        while epoch < self.schedule.epochs and self.steps < self.schedule.steps and falls < FALLS and not cut_short:
+        while epoch < self.schedule.epochs and self.steps < self.schedule.steps and stale < PATIENCE and not cut_short:
             epoch += 1
             loss, seen, cut_short = self._epoch(training(rng), rng)
             rows += seen
@@ -276,9 +276,6 @@ class _Trainer:
                 best, best_loss, stale = copy.deepcopy(self.averaged.state_dict()), checked, 0
             else:
                 stale += 1
-            if stale >= (PATIENCE if falls == 0 else 2):
-                stale, falls = 0, falls + 1
-                self._lower_rate(best)
             speed = per_second(rows, began)
             planned = min(self.schedule.epochs, epoch + -(-(self.schedule.steps - self.steps) * epoch // max(self.steps, 1)))
             report(epoch, planned, loss, best_loss, speed, (planned - epoch) * seen / max(speed, 1e-9))
@@ -338,17 +335,21 @@ class _Trainer:
         summed, seen = self.team.sums(total.item(), seen)
         return summed / max(seen, 1), seen
 
-    def _lower_rate(self, best: dict[str, torch.Tensor]) -> None:
-        self.network.load_state_dict(best)
-        self.averaged.load_state_dict(best)
-        self.factor *= 0.35
-
     def _set_rate(self) -> None:
-        """A short warm-up, a cosine towards the planned end, and what the held-out entities made of it."""
+        """A short warm-up and a cosine towards the planned end."""
         done = min(self.steps / self.planned, 1.0)
         warm = min(1.0, (self.steps + 1) / 30)
+        highest = float(np.clip(DISTANCE / self.planned, LOWEST_RATE, HIGHEST_RATE))
         for group in self.optimiser.param_groups:
-            group["lr"] = self.schedule.learning_rate * self.factor * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * done)))
+            group["lr"] = highest * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * done)))
+
+
+def _decaying(network: RowNetwork) -> list[dict[str, Any]]:
+    """The weights in two groups: biases do not decay, as those of the outputs start from the frequencies of the tokens."""
+    groups: dict[bool, list[torch.nn.Parameter]] = {False: [], True: []}
+    for name, parameter in network.named_parameters():
+        groups["bias" not in name].append(parameter)
+    return [{"params": members, "weight_decay": WEIGHT_DECAY if decays else 0.0} for decays, members in groups.items()]
 
 
 def column_orders(columns: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64] | None]:

@@ -120,9 +120,7 @@ def test_training_learns_what_one_column_says_of_another_and_is_reproducible(seq
     sequence = np.arange(600) // 3 if sequential else None
     examples = Examples(tokens, None, Context(600), sequence, np.arange(600) // 3 % 10 == 0)
     losses = []
-    made = [
-        train(shape, examples, Schedule(12, 400, None, 3, 1e-2), torch.device("cpu"), lambda *facts: losses.append(facts)) for _ in range(2)
-    ]
+    made = [train(shape, examples, Schedule(12, 400, None, 3), torch.device("cpu"), lambda *facts: losses.append(facts)) for _ in range(2)]
     assert made[0][1].held_out_loss < 0.75 * 2 * np.log(4)
     assert made[0][1].held_out_loss == made[1][1].held_out_loss
     assert all(torch.equal(a, b) for a, b in zip(made[0][0].state_dict().values(), made[1][0].state_dict().values(), strict=True))
