@@ -23,6 +23,8 @@ from synth_engine.progress import per_second
 
 BATCH_ROWS = 1024
 """Rows of a batch at most, for each process that takes part."""
+FEWEST_STEPS, SMALLEST_BATCH = 16, 16
+"""Batches that small tables are cut into, of so many rows at least."""
 CONTEXT_DROPOUT = 0.1
 """Share of the parents' tokens that training hides, row by row."""
 WIDE = 40
@@ -126,9 +128,10 @@ def train(
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)
     trainer = _Trainer(network, feeder, schedule, team)
-    size = schedule.batch_rows * team.size
+    most = schedule.batch_rows * team.size
+    size = int(np.clip(np.count_nonzero(training) // FEWEST_STEPS, SMALLEST_BATCH, most))
     with flushed_denormals():
-        return network, trainer.run(feeder.batches(training, size), feeder.batches(held_out, size), rng, report)
+        return network, trainer.run(feeder.batches(training, size), feeder.batches(held_out, most), rng, report)
 
 
 def _dropout(rows: int, slots: int) -> float:
@@ -155,10 +158,9 @@ class _Feeder:
             index = np.arange(len(self.sequence)) - np.repeat(starts, length)
             self.index, self.length = index.astype(np.int32), np.repeat(length, length).astype(np.int32)
 
-    def batches(self, chosen: NDArray[np.bool_], most: int) -> Callable[[np.random.Generator | None], list[_Batch]]:
-        """A function that cuts the chosen rows into batches of `most` rows or fewer, shuffled if it is given a generator."""
+    def batches(self, chosen: NDArray[np.bool_], size: int) -> Callable[[np.random.Generator | None], list[_Batch]]:
+        """A function that cuts the chosen rows into batches of `size` rows or fewer, shuffled if it is given a generator."""
         rows = np.flatnonzero(chosen)
-        size = int(np.clip(len(rows) // 16, 16, most))
         if self.sequence is None:
             return lambda rng: [_Batch(part, None) for part in _cut(rows if rng is None else rng.permutation(rows), size)]
         windows = self._windows(rows)
