@@ -34,7 +34,7 @@ WINDOW = 32
 class NetworkShape:
     """Everything needed to build the network before its weights are loaded.
 
-    `slots` are vocabulary sizes, `columns` the column each slot belongs to (slots of a column stay in order), `context`
+    `slots` are vocabulary sizes, `columns` the column each slot belongs to (ascending), `context`
     the vocabulary sizes of the context tokens (token 0 is a missing parent).
     """
 
@@ -234,13 +234,12 @@ class RowNetwork(nn.Module):
 
     # -- generation ----------------------------------------------------------------------------------------------------
 
-    def slot_logits(self, slot: int, visible: list[int], embedded: Tensor, side: Tensor | None) -> Tensor:
-        """Logits of one slot from the `visible` slots drawn before it; only that slot's slice of the weights is used."""
+    def slot_logits(self, slot: int, embedded: Tensor, side: Tensor | None) -> Tensor:
+        """Logits of one slot from the slots before it; only that slot's slice of the weights is used."""
         h = self.shape.hidden
         first = self.bias[slot].expand(embedded.shape[0], h)
-        if visible:
-            weights = self.inputs[visible, :, slot, :].reshape(len(visible) * self.shape.embedding, h)
-            first = first + embedded[:, visible].flatten(1) @ weights
+        if slot:
+            first = first + embedded[:, :slot].flatten(1) @ self.inputs[:slot, :, slot, :].flatten(0, 1)
         if side is not None:
             first = first + side[:, slot * h : (slot + 1) * h]
         first = functional.relu(first)

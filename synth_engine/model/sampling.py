@@ -121,8 +121,6 @@ class _Drawing:
         self.by_name = {column.name: column for column in request.relative}
         for column in request.relative:
             column.values = np.full(request.rows, np.nan)
-        columns = network.shape.columns
-        self.visible = [[j for j in range(slots) if columns[j] < columns[i] or (columns[j] == columns[i] and j < i)] for i in range(slots)]
 
     def rows(
         self,
@@ -160,15 +158,14 @@ class _Drawing:
         side: torch.Tensor | None,
         allowed: NDArray[np.bool_] | None,
     ) -> None:
-        logits = self.network.slot_logits(slot, self.visible[slot], embedded, side)
+        logits = self.network.slot_logits(slot, embedded, side)
         if slot in self.request.never_null:
             logits[:, 0] = -1e9
         if allowed is not None:
             logits = logits.masked_fill(moved(~allowed, self.device), -1e9)
         u = self.first[rows] if slot == 0 and self.first is not None else uniforms(self.keys[slot], rows)
-        cumulated = torch.softmax(logits.double(), dim=1).cumsum(dim=1)
-        drawn = (cumulated < moved(u, self.device)[:, None] * cumulated[:, -1:]).sum(dim=1)
-        drawn = drawn.clamp(max=logits.shape[1] - 1)
+        cumulated = torch.softmax(logits, dim=1).cumsum(dim=1, dtype=torch.float64)
+        drawn = torch.searchsorted(cumulated, moved(u, self.device)[:, None] * cumulated[:, -1:])[:, 0]
         if (deciding := self.request.empty_after.get(slot)) is not None:
             drawn = torch.where(tokens[:, deciding] == 0, 0, drawn)
         self._put(slot, drawn, tokens, embedded)
