@@ -204,7 +204,8 @@ def test_a_second_run_replaces_the_tables_of_the_first_and_has_a_workspace_of_it
 
 def test_a_failed_validation_fails_its_task_at_once_and_leaves_the_target_as_it_was(airflow: Airflow, first: Run) -> None:
     before = airflow.target()
-    strict = airflow.run(QUICK | {"validation": {"distribution_distance": 1e-12}}, seed=2)
+    many = {"customers": 50 * CUSTOMERS, "orders": 50 * ORDERS}  # of so many rows chance explains next to nothing
+    strict = airflow.run(QUICK | {"validation": {"distribution_distance": 1e-12}}, seed=2, rows=many)
     assert strict.exit_code != 0
     assert strict.states["refresh.validate"] == "failed"
     assert strict.states["refresh.publish"] == "upstream_failed"

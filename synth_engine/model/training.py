@@ -31,7 +31,7 @@ WIDE = 40
 """Slots from which on only those inform each other that tell something of each other: of so many the others would be learned by heart
 before these are learned."""
 PATIENCE = 5
-"""Evaluations without progress after which training ends: to go on from the best weights at a lower rate gains nothing."""
+"""Evaluations without progress after which training ends: to go on from the best weights at a lower rate gains next to nothing."""
 DISTANCE = 4.0
 LOWEST_RATE, HIGHEST_RATE = 2e-3, 1e-2
 """The learning rate is such that all planned steps together would cover this distance, between these bounds: the fewer, the larger."""
