@@ -236,11 +236,11 @@ class _Learner:
             table.row_network = self._train(name, "rows", shape, examples, deadline)
 
     def _children(self, name: str) -> NDArray[np.int64]:
-        """How many rows refer to each row of a table, along all keys."""
+        """How many rows refer to each row of a table, along all keys that are summarised."""
         found = np.zeros(self.prepared[name].rows, dtype=np.int64)
         for other in self.prepared.values():
-            for key, parents in zip(other.keys, other.parents, strict=True):
-                if key.parent == name:
+            for key, parents, deferred in zip(other.keys, other.parents, other.plan.deferred, strict=True):
+                if key.parent == name and not deferred:
                     found += np.bincount(parents[parents >= 0], minlength=len(found))
         return found
 

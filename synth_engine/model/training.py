@@ -34,14 +34,17 @@ PATIENCE = 5
 """Evaluations without progress after which training ends: to go on from the best weights at a lower rate gains next to nothing."""
 DISTANCE = 4.0
 LOWEST_RATE, HIGHEST_RATE = 2e-3, 1e-2
-"""The learning rate is such that all planned steps together would cover this distance, between these bounds: the fewer, the larger."""
+"""The learning rate is such that all planned steps together cover this distance, between these bounds: the fewer, the larger."""
 AVERAGING = 0.97
 """Weight of the past in the averaged weights, which are what is evaluated and kept (Polyak and Juditsky, "Acceleration of
 stochastic approximation by averaging", 1992)."""
 WEIGHT_DECAY = 0.3
-"""Over a whole training weights that nothing holds shrink by half; more blurs what is to be learned (see ARCHITECTURE.md, decisions)."""
+"""Over the distance of a whole training, weights that nothing holds shrink by half; more blurs what is to be learned (see
+ARCHITECTURE.md, decisions)."""
 MOST_EVALUATED = 32_768
 """Held-out rows by which a training is judged: more would cost time and tell no more."""
+LARGEST_EVALUATED = MOST_EVALUATED // 8
+"""Rows of a batch of these at most, so that there are some to choose from."""
 
 
 @dataclass
@@ -131,7 +134,7 @@ def train(
     most = schedule.batch_rows * team.size
     size = int(np.clip(np.count_nonzero(training) // FEWEST_STEPS, SMALLEST_BATCH, most))
     with flushed_denormals():
-        return network, trainer.run(feeder.batches(training, size), feeder.batches(held_out, most), rng, report)
+        return network, trainer.run(feeder.batches(training, size), feeder.batches(held_out, min(most, LARGEST_EVALUATED)), rng, report)
 
 
 def _dropout(rows: int, slots: int) -> float:
@@ -256,7 +259,7 @@ class _Trainer:
         self.optimiser = torch.optim.AdamW(_decaying(network), fused=True)
         self.averaged = copy.deepcopy(network)
         self.steps = 0
-        self.planned = schedule.steps
+        self.planned, self.highest = schedule.steps, LOWEST_RATE
 
     def run(
         self,
@@ -267,6 +270,9 @@ class _Trainer:
     ) -> TrainingResult:
         evaluation = _thinned(held_out(None) or training(None), MOST_EVALUATED)
         self.planned = max(1, min(self.schedule.steps, self.schedule.epochs * len(training(None))))
+        self.highest = float(np.clip(DISTANCE / self.planned, LOWEST_RATE, HIGHEST_RATE))
+        for group in self.optimiser.param_groups:
+            group["weight_decay"] *= min(1.0, DISTANCE / (LOWEST_RATE * self.planned))  # a longer way must not shrink them further
         best, best_loss, stale = copy.deepcopy(self.averaged.state_dict()), float("inf"), 0
         began, rows, loss, epoch, cut_short = time.monotonic(), 0, float("nan"), 0, False
         while epoch < self.schedule.epochs and self.steps < self.schedule.steps and stale < PATIENCE and not cut_short:
@@ -341,9 +347,8 @@ class _Trainer:
         """A short warm-up and a cosine towards the planned end."""
         done = min(self.steps / self.planned, 1.0)
         warm = min(1.0, (self.steps + 1) / 30)
-        highest = float(np.clip(DISTANCE / self.planned, LOWEST_RATE, HIGHEST_RATE))
         for group in self.optimiser.param_groups:
-            group["lr"] = highest * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * done)))
+            group["lr"] = self.highest * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * done)))
 
 
 def _decaying(network: RowNetwork) -> list[dict[str, Any]]:
