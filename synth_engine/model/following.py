@@ -96,6 +96,7 @@ def _packed(shape: NetworkShape, examples: Examples, schedule: Schedule, device:
         "schedule": asdict(schedule),
         "device": device.type,
         "copies": examples.copies,
+        "summaries": examples.summaries,
         "context": arrays.of_context(examples.context),
         "positions": [[arrays.number(p) for p in found] for found in (examples.slot_positions, examples.context_positions)],
     }
@@ -121,5 +122,6 @@ def _unpacked(facts: dict[str, Any], arrays: list[NDArray[Any]]) -> tuple[Networ
         [of(number) for number in facts["positions"][0]],
         [of(number) for number in facts["positions"][1]],
         facts["copies"],
+        facts["summaries"],
     )
     return NetworkShape.from_json(facts["shape"]), examples, Schedule(**facts["schedule"]), torch.device(facts["device"])

@@ -230,7 +230,8 @@ class _Learner:
             shape = self._shape(self.model.slot_sizes(name), self.model.slot_columns(name), self.model.context_sizes(name), sequence)
             learned = None if self.learned[name].all() else self.learned[name]
             positions = self.model.slot_positions(name), self.model.context_positions(name)
-            examples = Examples(self.tokens[name], learned, self.contexts[name], sequence, one.held_out, *positions)
+            hidden = len(self.model.hidden_sizes(name))
+            examples = Examples(self.tokens[name], learned, self.contexts[name], sequence, one.held_out, *positions, summaries=hidden)
             if self.model.summaries_of(name) and sequence is None:
                 examples = with_rare_hubs(examples, self._children(name))
             table.row_network = self._train(name, "rows", shape, examples, deadline)
@@ -302,6 +303,7 @@ def with_rare_hubs(examples: Examples, children: NDArray[np.int64]) -> Examples:
         examples.slot_positions,
         examples.context_positions,
         len(more),
+        examples.summaries,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which slots of a wide table tell anything of each other."""
+"""Which slots of a table tell anything of each other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from synth_engine.encode.base import Floats
 
@@ -16,30 +17,62 @@ SAMPLED_ROWS = 50_000
 """Rows, evenly spread, that decide."""
 
 DOUBT = 3.0
-"""Standard deviations by which the likelihood ratio of two slots must exceed that of independent ones."""
+"""Standard deviations by which two slots must agree beyond what independent ones do by chance."""
 
 
-def related_slots(tokens: NDArray[np.int32], columns: Sequence[int], positions: Sequence[Floats | None]) -> NDArray[np.bool_]:
-    """For tokens of shape (rows, slots) which slots depend on each other, shape (slots, slots); those of one column always do.
+def related_slots(
+    tokens: NDArray[np.int32], columns: Sequence[int], positions: Sequence[Floats | None], summaries: int = 0
+) -> NDArray[np.bool_]:
+    """For tokens of shape (rows, slots) which slots depend on each other, shape (slots, slots); those of one column always do, and the
+    first `summaries` tell of all: what few rows have, hubs, is beyond any test.
 
-    Pair by pair a likelihood-ratio test of independence (Wilks, 1938) on tokens in groups: neighbours in their natural order, or the
-    most frequent ones and the rest.
+    Pair by pair Pearson's test of independence, with the exact mean and variance of its statistic under permutation, which hold
+    however few rows a token has (Dawson, "A simplified expression for the variance of the chi-square function on a contingency
+    table", Biometrika 1954). Tokens are compared in groups, neighbours in their natural order; those without an order also one by
+    one with the other slot's groups.
     """
     sample = tokens[:: max(1, len(tokens) // SAMPLED_ROWS)]
     slots, rows = tokens.shape[1], len(sample)
-    group = np.stack([_groups(sample[:, s], positions[s] if positions else None) for s in range(slots)], axis=1)
-    of_one = np.zeros((rows, slots * GROUPS), dtype=np.float32)
-    of_one[np.arange(rows)[:, None], np.arange(slots) * GROUPS + group] = 1.0
-    joint = (of_one.T @ of_one).astype(np.float64).reshape(slots, GROUPS, slots, GROUPS)
-    share = of_one.sum(axis=0, dtype=np.float64).reshape(slots, GROUPS)
-    expected = share[:, :, None, None] * share[None, None, :, :] / max(rows, 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = 2 * np.where(joint > 0, joint * np.log(joint / expected), 0.0).sum(axis=(1, 3))
-    filled = (share > 0).sum(axis=1) - 1
-    freedom = np.maximum(np.outer(filled, filled), 1)
+    ordered = [bool(positions) and positions[s] is not None for s in range(slots)]
+    group = np.stack([_groups(sample[:, s], positions[s] if ordered[s] else None) for s in range(slots)], axis=1)
+    one_hot = np.zeros((rows, slots * GROUPS), dtype=np.float32)
+    one_hot[np.arange(rows)[:, None], np.arange(slots) * GROUPS + group] = 1.0
+    together = one_hot.T @ one_hot
+    share = one_hot.sum(axis=0, dtype=np.float64).reshape(slots, GROUPS)
     column = np.array(columns)
-    related: NDArray[np.bool_] = (ratio - freedom > DOUBT * np.sqrt(2 * freedom)) | (column[:, None] == column[None, :])
-    return related
+    related = column[:, None] == column[None, :]
+    for slot in range(slots):
+        related[slot] |= _depend(together[slot * GROUPS : (slot + 1) * GROUPS], share, rows)
+        if not ordered[slot] and sample[:, slot].max(initial=0) >= GROUPS:
+            found, code = np.unique(sample[:, slot], return_inverse=True)
+            tokens_one_hot = csr_array((np.ones(rows, np.float32), code.reshape(-1), np.arange(rows + 1)), shape=(rows, len(found)))
+            related[slot] |= _depend(tokens_one_hot.T @ one_hot, share, rows)
+    related |= related.T
+    related[:summaries] = True
+    return np.asarray(related, dtype=np.bool_)
+
+
+def _depend(together: NDArray[np.float32], share: Floats, rows: int) -> NDArray[np.bool_]:
+    """Whether each slot depends on one, shape (slots,): how often its groups meet the one's tokens, shape (tokens, slots * GROUPS)."""
+    if rows < 4:
+        return np.zeros(len(share), dtype=np.bool_)
+    count = together[:, :GROUPS].sum(axis=1, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        meetings = together.reshape(-1, *share.shape) ** 2 / share
+    statistic = rows * (np.nan_to_num(meetings).sum(axis=2) / np.maximum(count, 1.0)[:, None]).sum(axis=0) - rows
+    freedom, spread, unevenness = _moments(count[:, None], rows)
+    freedoms, spreads, unevennesses = _moments(share.T, rows)
+    mean = rows / (rows - 1) * freedom * freedoms
+    variance = 2 * rows / (rows - 3) * (spread - unevenness) * (spreads - unevennesses) + rows**2 / (rows - 1) * unevenness * unevennesses
+    depend: NDArray[np.bool_] = statistic - mean > DOUBT * np.sqrt(np.maximum(variance, 1e-9))
+    return depend
+
+
+def _moments(counts: Floats, rows: int) -> tuple[Floats, Floats, Floats]:
+    """Of counts of tokens (tokens, slots) the degrees of freedom and Dawson's two terms, shape (slots,) each."""
+    kinds = (counts > 0).sum(axis=0)
+    inverse = np.divide(rows, counts, out=np.zeros_like(counts), where=counts > 0).sum(axis=0)
+    return (kinds - 1).astype(np.float64), (kinds - 1) * (rows - kinds) / (rows - 1), (inverse - kinds**2) / (rows - 2)
 
 
 def _groups(tokens: NDArray[np.int32], positions: Floats | None) -> NDArray[np.int64]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from synth_engine.model.context import Context, ResidentContext
 from synth_engine.model.devices import home_of, moved
 from synth_engine.model.distributed import ALONE, Team
 from synth_engine.model.network import WINDOW, NetworkShape, RowNetwork, flushed_denormals, half_precision, order_mask, position_features
+from synth_engine.model.optimiser import AdamW
 from synth_engine.model.relevance import related_slots
 from synth_engine.progress import per_second
 
@@ -27,9 +27,9 @@ FEWEST_STEPS, SMALLEST_BATCH = 16, 16
 """Batches that small tables are cut into, of so many rows at least."""
 CONTEXT_DROPOUT = 0.1
 """Share of the parents' tokens that training hides, row by row."""
-WIDE = 40
-"""Slots from which on only those inform each other that tell something of each other: of so many the others would be learned by heart
-before these are learned."""
+WIDE, MANY_ROWS = 40, 7_200
+"""With so many slots, or fewer rows than so many a slot, only those slots inform each other that tell something of each other: what others
+seem to tell is chance, and learned by heart."""
 PATIENCE = 5
 """Evaluations without progress after which training ends: to go on from the best weights at a lower rate gains next to nothing."""
 DISTANCE = 4.0
@@ -51,7 +51,7 @@ LARGEST_EVALUATED = MOST_EVALUATED // 8
 class Examples:
     """What a network learns from. `tokens` and `learn` have shape (rows, slots); `sequence` numbers each row's sequence (rows
     of one stand together, in order) or is None for independent rows. The positions give the natural order of tokens, where they
-    have one. The last `copies` rows are repeated ones."""
+    have one. The last `copies` rows are repeated ones; the first `summaries` slots tell of a row's children."""
 
     tokens: NDArray[np.int32]
     learn: NDArray[np.bool_] | None
@@ -61,6 +61,7 @@ class Examples:
     slot_positions: Sequence[Floats | None] = ()
     context_positions: Sequence[Floats | None] = ()
     copies: int = 0
+    summaries: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,10 @@ def train(
         network.cpu().start_in_order(examples.slot_positions, examples.context_positions)
         network.to(device)
     network.start_from_frequencies(examples.tokens, examples.learn)
-    if len(shape.slots) >= WIDE:
+    if len(shape.slots) >= WIDE or len(examples.tokens) < MANY_ROWS * len(shape.slots):
         once = training[: len(training) - examples.copies]  # repeated rows would seem to agree beyond chance
-        network.start_related(related_slots(examples.tokens[: len(once)][once], shape.columns, examples.slot_positions))
+        seen = examples.tokens[: len(once)][once]
+        network.start_related(related_slots(seen, shape.columns, examples.slot_positions, examples.summaries))
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)
     trainer = _Trainer(network, feeder, schedule, team)
@@ -256,10 +258,8 @@ class _Feeder:
 class _Trainer:
     def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team) -> None:
         self.network, self.feeder, self.schedule, self.team = network, feeder, schedule, team
-        self.optimiser = torch.optim.AdamW(_decaying(network), fused=True)
         self.averaged = copy.deepcopy(network)
         self.steps = 0
-        self.planned, self.highest = schedule.steps, LOWEST_RATE
 
     def run(
         self,
@@ -271,8 +271,8 @@ class _Trainer:
         evaluation = _thinned(held_out(None) or training(None), MOST_EVALUATED)
         self.planned = max(1, min(self.schedule.steps, self.schedule.epochs * len(training(None))))
         self.highest = float(np.clip(DISTANCE / self.planned, LOWEST_RATE, HIGHEST_RATE))
-        for group in self.optimiser.param_groups:
-            group["weight_decay"] *= min(1.0, DISTANCE / (LOWEST_RATE * self.planned))  # a longer way must not shrink them further
+        decay = WEIGHT_DECAY * min(1.0, DISTANCE / (LOWEST_RATE * self.planned))  # a longer way must not shrink them further
+        self.optimiser = AdamW(_decays(self.network, decay))
         best, best_loss, stale = copy.deepcopy(self.averaged.state_dict()), float("inf"), 0
         began, rows, loss, epoch, cut_short = time.monotonic(), 0, float("nan"), 0, False
         while epoch < self.schedule.epochs and self.steps < self.schedule.steps and stale < PATIENCE and not cut_short:
@@ -301,12 +301,11 @@ class _Trainer:
             mask = None if rank is None else order_mask(columns, rank).to(self.feeder.device)
             share = self.feeder.share(batch)
             loss, rows = self.feeder.loss(self.network, share, mask)
-            self.optimiser.zero_grad(set_to_none=True)
+            self.optimiser.forget_gradients()
             (loss if share.within is None else loss * share.within.weight).backward()  # type: ignore[no-untyped-call]
             self.team.add_gradients(self.network)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
-            self._set_rate()
-            self.optimiser.step()
+            self.optimiser.step(self._rate())
             self._average()
             self.steps += 1
             total += loss.detach().double() * rows
@@ -343,20 +342,17 @@ class _Trainer:
         summed, seen = self.team.sums(total.item(), seen)
         return summed / max(seen, 1), seen
 
-    def _set_rate(self) -> None:
+    def _rate(self) -> float:
         """A short warm-up and a cosine towards the planned end."""
         done = min(self.steps / self.planned, 1.0)
         warm = min(1.0, (self.steps + 1) / 30)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.highest * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * done)))
+        return float(self.highest * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * done))))
 
 
-def _decaying(network: RowNetwork) -> list[dict[str, Any]]:
-    """The weights in two groups: biases do not decay, as those of the outputs start from the frequencies of the tokens."""
-    groups: dict[bool, list[torch.nn.Parameter]] = {False: [], True: []}
+def _decays(network: RowNetwork, decay: float) -> Iterator[tuple[torch.nn.Parameter, float]]:
+    """Biases do not decay, as those of the outputs start from the frequencies of the tokens."""
     for name, parameter in network.named_parameters():
-        groups["bias" not in name].append(parameter)
-    return [{"params": members, "weight_decay": WEIGHT_DECAY if decays else 0.0} for decays, members in groups.items()]
+        yield parameter, 0.0 if "bias" in name else decay
 
 
 def column_orders(columns: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64] | None]:

@@ -1,4 +1,4 @@
-"""Slots of wide tables that tell of each other."""
+"""Slots that tell of each other."""
 
 from __future__ import annotations
 
@@ -34,5 +34,29 @@ def test_neighbours_in_their_natural_order_are_one_group():
     assert related_slots(tokens, [0, 1], positions)[0, 1]
 
 
-def test_no_rows_relate_nothing():
+def test_what_many_rare_categories_tell_is_found_though_none_of_them_is_frequent():
+    rng = np.random.default_rng(3)
+    category = rng.integers(0, 500, 5_000)
+    amount = (rng.permutation(500)[category] / 500 * 20 + rng.integers(0, 12, 5_000)).astype(np.int32)
+    tokens = np.stack([category.astype(np.int32), amount], axis=1)
+    assert related_slots(tokens, [0, 1], [None, np.linspace(0, 1, amount.max() + 1)])[0, 1]
+
+
+def test_many_rare_categories_that_tell_nothing_seem_to_in_few_cases():
+    found = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        skewed = np.minimum(rng.geometric(0.4, 600), 9)
+        tokens = np.stack([rng.zipf(1.3, 600).clip(max=400), skewed], axis=1).astype(np.int32)
+        found += int(related_slots(tokens, [0, 1], [None, None])[0, 1])
+    assert found <= 5
+
+
+def test_summaries_inform_all_slots():
+    related = related_slots(independent(500, 5), range(5), [], summaries=2)
+    assert related[:2].all() and not related[3, 4]
+
+
+def test_few_rows_relate_nothing():
     assert related_slots(np.zeros((0, 3), np.int32), [0, 1, 2], []).tolist() == np.eye(3, dtype=bool).tolist()
+    assert related_slots(independent(3, 3), [0, 1, 2], []).tolist() == np.eye(3, dtype=bool).tolist()

@@ -33,7 +33,7 @@ def some_examples(rows: int, sequence: np.ndarray | None, *, rare: bool) -> Exam
     context = Context(rows, (rng.integers(-1, 50, rows),), (rng.integers(0, 5, (50, 3)).astype(np.int32),), (grandparents,))
     learn = rng.random((rows, 3)) < 0.9 if rare else None
     held_out = (np.arange(rows) if sequence is None else sequence) % 10 == 0
-    return Examples(tokens, learn, context, sequence, held_out, [np.linspace(0, 1, 4), None, None], [None] * 5)
+    return Examples(tokens, learn, context, sequence, held_out, [np.linspace(0, 1, 4), None, None], [None] * 5, summaries=1)
 
 
 def trainings() -> dict[str, Examples]:
