@@ -54,6 +54,14 @@ def _any_order(*bounds: Any, **others: Any) -> training.Schedule:
     return training.Schedule(*bounds, **{**others, "any_order": True})
 
 
+def _half_as_long(epochs: int, steps: int, *bounds: Any, **others: Any) -> training.Schedule:
+    return training.Schedule(epochs // 2, steps // 2, *bounds, **others)
+
+
+def _twice_as_long(epochs: int, steps: int, *bounds: Any, **others: Any) -> training.Schedule:
+    return training.Schedule(2 * epochs, 2 * steps, *bounds, **others)
+
+
 def _sizes(**changed: Any) -> Changes:
     return {(learning, "SIZES"): {name: replace(size, **changed) for name, size in learning.SIZES.items()}}
 
@@ -79,7 +87,9 @@ VARIANTS: dict[str, Variant] = {
     "double-width": Variant("hidden layers twice as wide", _sizes(hidden=128, recurrent=256)),
     "coarse": Variant("half the bins a column", _sizes(bins=32)),
     "fine": Variant("twice the bins a column", _sizes(bins=128)),
-    "half-steps": Variant("half the optimiser's steps", _sizes(steps=750)),
+    "half-as-long": Variant("half the passes and steps, at up to twice the rate", {(learning, "Schedule"): _half_as_long}),
+    "twice-as-long": Variant("twice the passes and steps, at down to half the rate", {(learning, "Schedule"): _twice_as_long}),
+    "all-slots": Variant("all slots of small tables inform each other", {(training, "MANY_ROWS"): 0}),
     "no-averaging": Variant("weights as they are, not averaged", {(training, "AVERAGING"): 0.0}),
 }
-"""Size `medium` is what the comparison runs; the widths, bins and steps are relative to it."""
+"""Size `medium` is what the comparison runs; the widths and bins are relative to it."""
