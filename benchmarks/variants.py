@@ -55,7 +55,7 @@ def _any_order(*bounds: Any, **others: Any) -> training.Schedule:
 
 
 def _half_as_long(epochs: int, steps: int, *bounds: Any, **others: Any) -> training.Schedule:
-    return training.Schedule(epochs // 2, steps // 2, *bounds, **others)
+    return training.Schedule(max(epochs // 2, 1), max(steps // 2, 1), *bounds, **others)
 
 
 def _twice_as_long(epochs: int, steps: int, *bounds: Any, **others: Any) -> training.Schedule:

@@ -29,9 +29,10 @@ def related_slots(
     Pair by pair Pearson's test of independence, with the exact mean and variance of its statistic under permutation, which hold
     however few rows a token has (Dawson, "A simplified expression for the variance of the chi-square function on a contingency
     table", Biometrika 1954). Tokens are compared in groups, neighbours in their natural order; those without an order also one by
-    one with the other slot's groups.
+    one with the other slot's groups. Tokens that are not learned (where a step has no reference) count as all others: two slots
+    that lack them together are related.
     """
-    sample = tokens[:: max(1, len(tokens) // SAMPLED_ROWS)]
+    sample = tokens[:: max(1, -(-len(tokens) // SAMPLED_ROWS))]
     slots, rows = tokens.shape[1], len(sample)
     ordered = [bool(positions) and positions[s] is not None for s in range(slots)]
     group = np.stack([_groups(sample[:, s], positions[s] if ordered[s] else None) for s in range(slots)], axis=1)
@@ -56,16 +57,23 @@ def _depend(together: NDArray[np.float32], share: Floats, rows: int) -> NDArray[
     """Whether each slot depends on one, shape (slots,): how often its groups meet the one's tokens, shape (tokens, slots * GROUPS)."""
     if rows < 4:
         return np.zeros(len(share), dtype=np.bool_)
-    count = together[:, :GROUPS].sum(axis=1, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        meetings = together.reshape(-1, *share.shape) ** 2 / share
-    statistic = rows * (np.nan_to_num(meetings).sum(axis=2) / np.maximum(count, 1.0)[:, None]).sum(axis=0) - rows
-    freedom, spread, unevenness = _moments(count[:, None], rows)
-    freedoms, spreads, unevennesses = _moments(share.T, rows)
+    met = together.astype(np.float64).reshape(-1, *share.shape)  # squares in single precision would lie by more than chance does
+    count = met[:, 0].sum(axis=1)
+    meetings = np.divide(met**2, share, out=np.zeros_like(met), where=share > 0).sum(axis=2)
+    statistic = rows * (meetings / np.maximum(count, 1.0)[:, None]).sum(axis=0) - rows
+    mean, variance = expected(count[:, None], share.T, rows)
+    depend: NDArray[np.bool_] = statistic - mean > DOUBT * np.sqrt(np.maximum(variance, 0.0)) + 1e-6
+    return depend
+
+
+def expected(first: Floats, second: Floats, rows: int) -> tuple[Floats, Floats]:
+    """Mean and variance of Pearson's statistic where chance alone pairs the tokens of two slots that have these counts, shapes
+    (tokens, 1) and (tokens, slots), of so many rows, four at least (Dawson 1954)."""
+    freedom, spread, unevenness = _moments(first, rows)
+    freedoms, spreads, unevennesses = _moments(second, rows)
     mean = rows / (rows - 1) * freedom * freedoms
     variance = 2 * rows / (rows - 3) * (spread - unevenness) * (spreads - unevennesses) + rows**2 / (rows - 1) * unevenness * unevennesses
-    depend: NDArray[np.bool_] = statistic - mean > DOUBT * np.sqrt(np.maximum(variance, 1e-9))
-    return depend
+    return mean, variance
 
 
 def _moments(counts: Floats, rows: int) -> tuple[Floats, Floats, Floats]:

@@ -126,9 +126,9 @@ def train(
         network.cpu().start_in_order(examples.slot_positions, examples.context_positions)
         network.to(device)
     network.start_from_frequencies(examples.tokens, examples.learn)
-    if len(shape.slots) >= WIDE or len(examples.tokens) < MANY_ROWS * len(shape.slots):
-        once = training[: len(training) - examples.copies]  # repeated rows would seem to agree beyond chance
-        seen = examples.tokens[: len(once)][once]
+    rows = len(examples.tokens) - examples.copies  # repeated ones would seem to agree beyond chance
+    if len(shape.slots) >= WIDE or rows < MANY_ROWS * len(shape.slots):
+        seen = examples.tokens[:rows][training[:rows]]
         network.start_related(related_slots(seen, shape.columns, examples.slot_positions, examples.summaries))
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)

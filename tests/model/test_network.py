@@ -8,7 +8,7 @@ import torch
 
 from synth_engine.model.context import Context
 from synth_engine.model.network import POSITION_FEATURES, NetworkShape, RowNetwork, order_mask, position_features
-from synth_engine.model.training import Examples, Schedule, train
+from synth_engine.model.training import MANY_ROWS, Examples, Schedule, train
 
 SHAPE = NetworkShape((3, 5, 2, 9), (0, 1, 1, 2), (4, 6), False, embedding=4, hidden=8, recurrent=8)
 IN_SEQUENCE = NetworkShape((3, 5, 2, 9), (0, 1, 1, 2), (4, 6), True, embedding=4, hidden=8, recurrent=8)
@@ -146,3 +146,12 @@ def test_a_token_that_never_occurs_is_as_unlikely_after_training_on_few_rows():
     network, _ = train(shape, examples, Schedule(40, 400, None, 0), torch.device("cpu"), lambda *_: None)
     chance = network.slot_logits(0, torch.zeros((1, 1, 4)), None).softmax(dim=1)[0]
     assert chance[5] < 1e-7 and chance[:5].min() > 0.05
+
+
+@pytest.mark.parametrize(("rows", "copies", "told"), [(1_000, 0, False), (2 * MANY_ROWS, 0, True), (2 * MANY_ROWS, 2, False)])
+def test_in_small_tables_slots_that_tell_nothing_of_each_other_do_not_inform_each_other(rows: int, copies: int, told: bool) -> None:
+    tokens = np.random.default_rng(0).integers(0, 4, (rows, 2)).astype(np.int32)
+    examples = Examples(tokens, None, Context(rows), None, np.arange(rows) % 10 == 0, copies=copies)
+    shape = NetworkShape((4, 4), (0, 1), (), False, embedding=4, hidden=8, recurrent=8)
+    network, _ = train(shape, examples, Schedule(1, 3, None, 0), torch.device("cpu"), lambda *_: None)
+    assert bool(network.related[0, 1]) is told

@@ -50,7 +50,7 @@ def test_no_gradients_move_nothing():
     assert all(torch.equal(p, before) for p, before in zip(parameters, some_parameters(), strict=True))
 
 
-def test_training_does_not_load_the_compiler():
+def test_the_optimiser_does_not_load_the_compiler():
     program = (
         "import sys, torch; from synth_engine.model.optimiser import AdamW; p = torch.nn.Parameter(torch.ones(2)); "
         "o = AdamW([(p, 0.1)]); p.sum().backward(); o.step(0.1); o.forget_gradients(); sys.exit('torch._dynamo' in sys.modules)"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from itertools import permutations
 
-from synth_engine.model.relevance import related_slots
+import numpy as np
+import pytest
+
+from synth_engine.model.relevance import expected, related_slots
 
 
 def independent(rows: int, slots: int, seed: int = 0) -> np.ndarray:
@@ -50,6 +53,26 @@ def test_many_rare_categories_that_tell_nothing_seem_to_in_few_cases():
         tokens = np.stack([rng.zipf(1.3, 600).clip(max=400), skewed], axis=1).astype(np.int32)
         found += int(related_slots(tokens, [0, 1], [None, None])[0, 1])
     assert found <= 5
+
+
+def test_a_slot_that_is_always_the_same_tells_nothing_however_many_rows_there_are():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        tokens = np.stack([np.zeros(49_999, np.int32), *rng.integers(0, [[2], [3]], (2, 49_999), dtype=np.int32)])
+        assert not related_slots(tokens.T, range(3), [])[0, 1:].any()
+
+
+def test_chance_is_what_all_permutations_give():
+    first, second = np.array([0, 0, 0, 1, 1, 2, 3]), np.array([0, 0, 1, 1, 1, 0, 2])
+    rows = len(first)
+    counts = [np.bincount(side)[:, None].astype(np.float64) for side in (first, second)]
+    found = [
+        rows * (np.histogram2d(first, mixed, bins=(range(5), range(4)))[0] ** 2 / (counts[0] @ counts[1].T)).sum() - rows
+        for mixed in (second[list(order)] for order in permutations(range(rows)))
+    ]
+    mean, variance = expected(*counts, rows)
+    assert mean[0] == pytest.approx(np.mean(found))
+    assert variance[0] == pytest.approx(np.var(found))
 
 
 def test_summaries_inform_all_slots():
