@@ -10,8 +10,9 @@ from synth_engine.encode.base import Floats
 KNOTS = 9
 """Points of the quantile function inside a bin, its ends included."""
 
-ROWS_PER_BIN = 40
-"""A bin that held fewer rows would disclose single values and teach the model nothing."""
+ROWS_PER_BIN, FEWEST_PER_BIN = 40, 20
+"""Rows of a bin at least; where that leaves fewer than `MANY_BINS`, half as many: one that held fewer would disclose single values and teach
+the model nothing, and a column of one bin would go with no other."""
 
 ROWS_PER_KNOT = 20
 """Values between two knots; the knots between such lie on a line. Closer ones would repeat what is chance in the values learned from:
@@ -35,6 +36,11 @@ TAIL = np.r_[1 - 0.5 ** np.arange(KNOTS - 1), 1.0]
 end. In the lowest bin it is mirrored."""
 
 
+def rows_per_bin(values: int) -> int:
+    """How many rows each bin of so many values holds at least."""
+    return min(max(values // MANY_BINS, FEWEST_PER_BIN), ROWS_PER_BIN)
+
+
 def quantile_bins(rest: Floats, entity: NDArray[np.int64], most: int, extreme_entities: int) -> Floats:
     """Quantile functions of sorted values, each belonging to an `entity`, in about `most` bins; shape (bins, KNOTS).
 
@@ -50,7 +56,7 @@ def quantile_bins(rest: Floats, entity: NDArray[np.int64], most: int, extreme_en
         if len(cuts) > 2:
             values = np.clip(values, *protected_bounds(values, entity[start:stop], extreme_entities))
         share = max(round(most * len(values) / len(rest)), 1)
-        parts.append((values, int(np.clip(len(values) // ROWS_PER_BIN, 1, share))))
+        parts.append((values, int(np.clip(len(values) // rows_per_bin(len(rest)), 1, share))))
     bins = sum(count for _, count in parts)
     at, found = 0, []
     for values, count in parts:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Floats, Tokens, entity_count_of_values, pair_codes
-from synth_engine.encode.bins import KNOTS, ROWS_PER_BIN, drawn_from, protected_bounds, quantile_bins
+from synth_engine.encode.bins import KNOTS, ROWS_PER_BIN, drawn_from, protected_bounds, quantile_bins, rows_per_bin
 from synth_engine.encode.endings import Endings, Room
 from synth_engine.encode.values import from_floats, to_floats
 
@@ -89,7 +89,7 @@ class NumberCoder:
         distinct, codes = np.unique(values, return_inverse=True)
         codes = codes.reshape(-1).astype(np.int64)
         counts = np.bincount(codes, minlength=len(distinct))
-        bins = int(np.clip(len(values) // ROWS_PER_BIN, 4, settings.bins))
+        bins = int(np.clip(len(values) // rows_per_bin(len(values)), 4, settings.bins))
         share = 0.0 if len(distinct) <= bins else SPIKE_SHARE
         enough = entity_count_of_values(codes, entity, len(distinct)) >= settings.rare_entities
         spike = enough & (counts >= max(share * len(values), 2 if share == 0.0 else ROWS_PER_BIN / 2))

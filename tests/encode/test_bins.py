@@ -43,3 +43,8 @@ def distance(values, among):
 
 def test_no_values_have_no_bins():
     assert quantile_bins(np.zeros(0), np.zeros(0, np.int64), 8, 5).shape == (0, KNOTS)
+
+
+@pytest.mark.parametrize(("values", "bins"), [(10, 1), (39, 1), (60, 3), (200, 8), (320, 8), (2_000, 50), (100_000, 64)])
+def test_small_columns_have_bins_enough_to_go_with_others(values, bins):
+    assert len(quantile_bins(np.linspace(0, 1, values), np.arange(values), 64, 5)) == bins
