@@ -11,7 +11,7 @@ KNOTS = 9
 """Points of the quantile function inside a bin, its ends included."""
 
 ROWS_PER_BIN, FEWEST_PER_BIN = 40, 20
-"""Rows of a bin at least; where that leaves fewer than `MANY_BINS`, half as many: one that held fewer would disclose single values and teach
+"""Rows of a bin at least; where that leaves fewer than `MANY_BINS`, half as many: one of fewer would disclose single values and teach
 the model nothing, and a column of one bin would go with no other."""
 
 ROWS_PER_KNOT = 20
