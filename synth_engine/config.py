@@ -54,6 +54,12 @@ class Policy(_Section):
     orphans: Literal["fail", "drop", "null", "reproduce"] = "fail"
     duplicate_keys: Literal["fail", "drop"] = "fail"
 
+    @field_validator("orphans", mode="before")
+    @classmethod
+    def _as_yaml_writes_it(cls, value: Any) -> Any:
+        """Without quotation marks YAML takes `null` for nothing."""
+        return "null" if value is None else value
+
 
 class Publication(_Section):
     """`replace_foreign_tables` allows publishing over tables this product did not create."""

@@ -82,3 +82,9 @@ def test_a_digest_changes_with_the_settings_it_covers_and_no_others() -> None:
     assert before.digest({}, "seed") != after.digest({}, "seed")
     assert before.digest({}, "rows", "training") == after.digest({}, "rows", "training")
     assert before.digest({"source": "a"}, "rows") != before.digest({"source": "b"}, "rows")
+
+
+def test_null_for_orphans_needs_no_quotation_marks(tmp_path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("policy: {orphans: null}\n", encoding="utf-8")
+    assert Config.build(read_settings(path)).policy.orphans == "null"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,9 +12,9 @@ from synth_engine.encode.base import Floats
 KNOTS = 9
 """Points of the quantile function inside a bin, its ends included."""
 
-ROWS_PER_BIN, FEWEST_PER_BIN = 40, 20
-"""Rows of a bin at least; where that leaves fewer than `MANY_BINS`, half as many: one of fewer would disclose single values and teach
-the model nothing, and a column of one bin would go with no other."""
+ROWS_PER_BIN, FEWER_PER_BIN, FEWEST_PER_BIN = 40, 20, 10
+"""Rows of a bin at least; where that leaves fewer than `MANY_BINS`, half as many, and for `FEW_BINS` a quarter: one of fewer would disclose
+single values and teach the model nothing, but a column of one bin would go with no other."""
 
 ROWS_PER_KNOT = 20
 """Values between two knots; the knots between such lie on a line. Closer ones would repeat what is chance in the values learned from:
@@ -22,8 +24,11 @@ APART = 5
 """Values between two knots at least, where few bins have to tell the shape of a column or a tail its end: each knot is a mean of so
 many, and of means that overlap the values could be had back."""
 
-MANY_BINS = 8
+FEW_BINS, MANY_BINS = 3, 8
 """With so many bins in a column its shape is told by these, not by their knots."""
+
+MOST_LOOKED_AT = 10_000
+"""Rows among which there are entities enough as a rule; else all are counted."""
 
 WIDE = 8
 """Steps between neighbouring values that an empty stretch measures at least."""
@@ -38,7 +43,8 @@ end. In the lowest bin it is mirrored."""
 
 def rows_per_bin(values: int) -> int:
     """How many rows each bin of so many values holds at least."""
-    return min(max(values // MANY_BINS, FEWEST_PER_BIN), ROWS_PER_BIN)
+    fewest = min(max(values // FEW_BINS, FEWEST_PER_BIN), FEWER_PER_BIN)
+    return min(max(values // MANY_BINS, fewest), ROWS_PER_BIN)
 
 
 def quantile_bins(rest: Floats, entity: NDArray[np.int64], most: int, extreme_entities: int) -> Floats:
@@ -85,10 +91,22 @@ def drawn_from(knots: Floats, bins: NDArray[np.int64], uniform: Floats) -> Float
     return drawn
 
 
-def protected_bounds(values: Floats, entity: NDArray[np.int64], entities: int) -> tuple[float, float]:
-    """Lowest and highest value that may be written: the mean over the `entities` outermost entities at each end."""
+def first_digit(value: float) -> float:
+    """A number without all digits but its first."""
+    digit = 10.0 ** np.floor(np.log10(abs(value))) if value else 1.0
+    return float(np.trunc(value / digit) * digit)
+
+
+def protected_bounds(
+    values: Floats, entity: NDArray[np.int64], entities: int, rough: Callable[[float], float] = first_digit
+) -> tuple[float, float]:
+    """Lowest and highest value that may be written: the mean over the `entities` outermost entities at each end. Of fewer entities than
+    that nothing is told but the `rough` of their mean: the mean of one is its value."""
     if entities <= 1:
         return float(values.min()), float(values.max())
+    if len(np.unique(entity[:MOST_LOOKED_AT])) < entities and len(np.unique(entity)) < entities:
+        told = rough(float(values.mean()))
+        return told, told
     low = _outermost(values, entity, entities)
     high = -_outermost(-values, entity, entities)
     return low, max(low, high)

@@ -21,6 +21,11 @@ WEEKDAY_SKEW = 0.05
 token."""
 
 
+def first_of_january(day: float) -> float:
+    """The first day of a day's year, in days since 1970."""
+    return float(np.datetime64(int(day), "D").astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64))
+
+
 @dataclass
 class MomentCoder:
     """Tokens for moments (seconds since 1970, or days for dates): day bin, weekday, hour, rest of the hour.
@@ -46,7 +51,7 @@ class MomentCoder:
     def fit(cls, values: Floats, entity: NDArray[np.int64], settings: EncodingSettings, unit: float) -> MomentCoder:
         """`values` are finite; `unit` is the number of them in a day (1 for dates, 86,400 for seconds)."""
         day = np.floor(values / unit)
-        days = NumberCoder.fit(day, entity, settings, 0)
+        days = NumberCoder.fit(day, entity, settings, 0, rough=first_of_january)
         second = values - day * unit
         has_hours = unit > 1 and bool(np.any(second >= 1e-9))
         weekday = day.astype(np.int64) % 7

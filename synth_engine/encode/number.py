@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Floats, Tokens, entity_count_of_values, pair_codes
-from synth_engine.encode.bins import KNOTS, ROWS_PER_BIN, drawn_from, protected_bounds, quantile_bins, rows_per_bin
+from synth_engine.encode.bins import KNOTS, ROWS_PER_BIN, drawn_from, first_digit, protected_bounds, quantile_bins, rows_per_bin
 from synth_engine.encode.endings import Endings, Room
 from synth_engine.encode.values import from_floats, to_floats
 
@@ -74,11 +74,18 @@ class NumberCoder:
         return len(self.spikes) + len(self.knots)
 
     @classmethod
-    def fit(cls, values: Floats, entity: NDArray[np.int64], settings: EncodingSettings, places: int | None) -> NumberCoder:
-        """Learn spikes and bins from finite `values`, each belonging to an `entity`."""
+    def fit(
+        cls,
+        values: Floats,
+        entity: NDArray[np.int64],
+        settings: EncodingSettings,
+        places: int | None,
+        rough: Callable[[float], float] = first_digit,
+    ) -> NumberCoder:
+        """Learn spikes and bins from finite `values`, each belonging to an `entity`; `rough` says what may be told of those of too few."""
         if not len(values):
             return cls(np.zeros(0), np.zeros((0, KNOTS)), places)
-        low, high = protected_bounds(values, entity, settings.extreme_entities)
+        low, high = protected_bounds(values, entity, settings.extreme_entities, rough)
         chosen = _spread_sample(len(values), MOST_FITTED)
         values, entity = values[chosen], entity[chosen]
         step = common_step(values, places)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synth_engine.encode.bins import APART, EVEN, KNOTS, ROWS_PER_KNOT, TAIL, _known, drawn_from, quantile_bins
+from synth_engine.encode.bins import (
+    APART,
+    EVEN,
+    KNOTS,
+    ROWS_PER_KNOT,
+    TAIL,
+    _known,
+    drawn_from,
+    protected_bounds,
+    quantile_bins,
+)
 
 
 @pytest.mark.parametrize("at", [EVEN, TAIL, (1 - TAIL)[::-1]], ids=["even", "tail", "tail below"])
@@ -45,6 +55,20 @@ def test_no_values_have_no_bins():
     assert quantile_bins(np.zeros(0), np.zeros(0, np.int64), 8, 5).shape == (0, KNOTS)
 
 
-@pytest.mark.parametrize(("values", "bins"), [(10, 1), (39, 1), (60, 3), (200, 8), (320, 8), (2_000, 50), (100_000, 64)])
+@pytest.mark.parametrize(("values", "bins"), [(10, 1), (30, 3), (60, 3), (200, 8), (320, 8), (2_000, 50), (100_000, 64)])
 def test_small_columns_have_bins_enough_to_go_with_others(values, bins):
     assert len(quantile_bins(np.linspace(0, 1, values), np.arange(values), 64, 5)) == bins
+
+
+@pytest.mark.parametrize(("value", "told"), [(123456.78, 100_000), (-0.0472, -0.04), (7.0, 7.0), (0.0, 0.0), (9.99, 9.0)])
+def test_of_fewer_entities_than_are_protected_only_the_first_digit_is_told(value, told):
+    assert protected_bounds(np.full(14, value), np.zeros(14, np.int64), 5) == pytest.approx((told, told))
+    assert protected_bounds(np.full(14, value), np.zeros(14, np.int64), 1) == (value, value)
+
+
+def test_many_rows_of_few_entities_are_few_and_the_last_rows_may_make_them_many():
+    values, entity = np.linspace(5, 15, 30_000), np.zeros(30_000, np.int64)
+    assert protected_bounds(values, entity, 5) == (10.0, 10.0)
+    entity[-4:] = 1 + np.arange(4)
+    low, high = protected_bounds(values, entity, 5)
+    assert 5 < low < high < 15

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from synth_engine.encode.base import EncodingSettings
 from synth_engine.encode.bins import protected_bounds
-from synth_engine.encode.moment import DAY, MomentEncoder, unit_of
+from synth_engine.encode.moment import DAY, MomentEncoder, first_of_january, unit_of
 from synth_engine.encode.relative import ABSOLUTE, FIRST_STEP, NULL, Reference, RelativeEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from tests.encode.subjects import draw_of
@@ -38,10 +38,20 @@ def test_a_moment_comes_out_on_a_day_that_is_at_most_a_weekday_outside_of_the_pr
     encoder = MomentEncoder.fit(column, data_type, entity, EncodingSettings())
     out = encoder.decode(encoder.encode(column), draw_of(entity, len(entity)))
     day = np.floor(to_floats(out, data_type) / unit_of(data_type))
-    low, high = protected_bounds(np.array(values, dtype=np.float64), entity, 5)
+    low, high = protected_bounds(np.array(values, dtype=np.float64), entity, 5, first_of_january)
     assert out.null_count == 0
     assert day.min() >= np.floor(low) - 3
     assert day.max() <= np.ceil(high) + 3
+
+
+@pytest.mark.parametrize("data_type", ["date", "timestamp"])
+@pytest.mark.parametrize("rows", [1, 4])
+def test_of_moments_of_fewer_entities_than_are_protected_the_year_is_told(data_type, rows):
+    day = np.full(rows, float(np.datetime64("1971-02-03").astype(np.int64)))
+    column = from_floats(day * unit_of(data_type), data_type)
+    encoder = MomentEncoder.fit(column, data_type, np.arange(rows), EncodingSettings())
+    out = encoder.decode(encoder.encode(column), draw_of(np.arange(rows), rows))
+    assert {str(value)[:10] for value in out.to_pylist()} == {"1971-01-01"}
 
 
 def test_whole_hours_stay_whole_and_working_days_stay_working_days():
