@@ -94,7 +94,7 @@ def drawn_from(knots: Floats, bins: NDArray[np.int64], uniform: Floats) -> Float
 def first_digit(value: float) -> float:
     """A number without all digits but its first."""
     digit = 10.0 ** np.floor(np.log10(abs(value))) if value else 1.0
-    return float(np.trunc(value / digit) * digit)
+    return float(np.trunc(value / digit * (1 + 1e-12)) * digit)  # .3 / .1 is less than 3
 
 
 def protected_bounds(

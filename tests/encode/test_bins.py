@@ -60,7 +60,7 @@ def test_small_columns_have_bins_enough_to_go_with_others(values, bins):
     assert len(quantile_bins(np.linspace(0, 1, values), np.arange(values), 64, 5)) == bins
 
 
-@pytest.mark.parametrize(("value", "told"), [(123456.78, 100_000), (-0.0472, -0.04), (7.0, 7.0), (0.0, 0.0), (9.99, 9.0)])
+@pytest.mark.parametrize(("value", "told"), [(123456.78, 100_000), (-0.0472, -0.04), (7.0, 7.0), (0.3, 0.3), (0.0, 0.0), (9.99, 9.0)])
 def test_of_fewer_entities_than_are_protected_only_the_first_digit_is_told(value, told):
     assert protected_bounds(np.full(14, value), np.zeros(14, np.int64), 5) == pytest.approx((told, told))
     assert protected_bounds(np.full(14, value), np.zeros(14, np.int64), 1) == (value, value)
