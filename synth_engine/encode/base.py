@@ -80,6 +80,10 @@ class Encoder(ABC):
         """Why the column's type cannot hold new values in so many rows, in plain words; None if it can."""
         return None
 
+    def tells_values(self) -> bool:
+        """Whether what it writes is comparable with the source's values: not so where too few entities have any."""
+        return True
+
     def protections(self) -> list[str]:
         """What was protected, in plain words without values."""
         return []

@@ -26,6 +26,11 @@ class LevelCoder:
     day_slots: ClassVar[int] = 0
 
     @property
+    def is_rough(self) -> bool:
+        """See `NumberCoder.is_rough`."""
+        return self.coder.is_rough
+
+    @property
     def slots(self) -> list[int]:
         return [max(self.coder.size, 1)]
 

@@ -40,6 +40,11 @@ class MomentCoder:
     unit: float
 
     @property
+    def is_rough(self) -> bool:
+        """See `NumberCoder.is_rough`."""
+        return self.days.is_rough
+
+    @property
     def slots(self) -> list[int]:
         sizes = [max(self.days.size, 1)]
         sizes += [7] if self.weekday else []
@@ -188,6 +193,9 @@ class MomentEncoder(Encoder):
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> MomentEncoder:
         return cls(MomentCoder.from_json(raw["coder"]), raw["data_type"])
+
+    def tells_values(self) -> bool:
+        return not self.coder.is_rough
 
     def protections(self) -> list[str]:
         return ["earliest and latest dates drawn in to the mean of the outermost entities"]

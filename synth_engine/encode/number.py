@@ -73,6 +73,11 @@ class NumberCoder:
     def size(self) -> int:
         return len(self.spikes) + len(self.knots)
 
+    @property
+    def is_rough(self) -> bool:
+        """Whether there is nothing to tell but about where the values of too few entities lie."""
+        return not len(self.spikes) and len(self.knots) > 0 and bool((self.knots == self.knots[0, 0]).all())
+
     @classmethod
     def fit(
         cls,
@@ -287,6 +292,9 @@ class NumberEncoder(Encoder):
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> NumberEncoder:
         return cls(NumberCoder.from_json(raw["coder"]), raw["data_type"])
+
+    def tells_values(self) -> bool:
+        return not self.coder.is_rough
 
     def protections(self) -> list[str]:
         return ["extremes drawn in to the mean of the outermost entities"]

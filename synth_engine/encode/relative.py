@@ -323,6 +323,10 @@ class RelativeEncoder:
         paces = tuple(raw["paces"]) if raw["paces"] else None
         return cls(absolute, steppers, raw["data_type"], raw["sides"], starts, raw["has_nulls"], paces)
 
+    def tells_values(self) -> bool:
+        """See `Encoder.tells_values`."""
+        return not self.absolute.is_rough
+
     def protections(self) -> list[str]:
         return ["longest and shortest distances drawn in to the mean of the outermost entities"]
 

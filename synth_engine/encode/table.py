@@ -154,8 +154,10 @@ class TableEncoder:
         return out
 
     def categories(self) -> dict[str, list[Any]]:
-        """Column name -> the values that may be written, of every column of categories; none where they are written anew."""
-        return {
+        """Column name -> the values that may be written, of every column of categories; none where they are written anew, and none of
+        numbers and moments that are told of too few entities to be held against the source."""
+        rough: dict[str, list[Any]] = {c.column.name: [] for c in self.columns if c.encoder and not c.encoder.tells_values()}
+        return rough | {
             c.column.name: c.encoder.values.to_pylist() if isinstance(c.encoder, CategoryEncoder) else []
             for c in self.columns
             if c.column.kind in (Kind.CATEGORY, Kind.BOOLEAN) and base_type(c.column.data_type) in PLAIN_TYPES

@@ -93,7 +93,9 @@ class ColumnProfile:
 
     def showing_only(self, shown: Set[Category]) -> ColumnProfile:
         """The same profile as protection changes it: rows of categories that are not `shown` are spread over those that are,
-        and a column that shows none is only present or missing."""
+        and a column that shows none, be it of numbers, is only present or missing."""
+        if self.cells == "bins" and not shown:
+            return ColumnProfile("presence", (round(1 - self.weights[-1], 6), self.weights[-1]), lengths=self.lengths)
         if self.cells != "categories":
             return self
         missing = self.weights[-1]
