@@ -113,12 +113,13 @@ def protected_bounds(
 
 
 def _outermost(values: Floats, entity: NDArray[np.int64], entities: int) -> float:
+    """Mean over the lowest value of each of so many entities, of which there must be as many."""
     order = np.argsort(values, kind="stable")
     take = 4 * entities
     while True:
         head = order[:take]
         _, first = np.unique(entity[head], return_index=True)
-        if len(first) >= entities or take >= len(order):
+        if len(first) >= entities:
             lowest = np.sort(values[head][np.sort(first)])[:entities]
             return float(lowest.mean())
         take *= 4
