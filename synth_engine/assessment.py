@@ -99,6 +99,10 @@ def _notes(schema: Schema, manifests: dict[str, Manifest]) -> list[str]:
     notes = [f"{name}: {note}" for name, table in schema.tables.items() for note in table.notes]
     notes += _told(manifests["generate"].facts["changed"])
     notes += [f"source: {fault}" for fault in manifests["extract"].facts["key_faults"]]
+    if entities := manifests["train"].facts["entity_tables"]:
+        notes.append(
+            f"each row of {', '.join(entities)} was protected as an entity by itself, whomever it refers to, as the settings ask for"
+        )
     if not manifests["train"].facts["reproducible"]:
         notes.append("training was cut short by its time budget: the same seed may give another twin")
     return notes

@@ -33,10 +33,12 @@ class Training(_Section):
 
 class Privacy(_Section):
     """Values that fewer than this many entities have are never written: rare categories are replaced by frequent
-    ones and extremes are drawn in to the mean of the outermost entities. 1 switches the protection off."""
+    ones and extremes are drawn in to the mean of the outermost entities. 1 switches the protection off. Each row of
+    `entity_tables` is an entity, whomever it refers to."""
 
     rare_category_entities: int = Field(default=5, ge=1)
     extreme_value_entities: int = Field(default=5, ge=1)
+    entity_tables: tuple[str, ...] = ()
 
 
 class Links(_Section):

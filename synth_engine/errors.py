@@ -52,7 +52,7 @@ class ConfigurationError(Terminal):
 
 
 class SourceDataError(Terminal):
-    """The source breaks its own declared keys and the policy is to stop."""
+    """The source breaks its own declared keys and the policy is to stop, or a file of it is not what it has to be."""
 
 
 class SchemaMismatch(Terminal):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pyarrow as pa
 
 from synth_engine.config import Config
-from synth_engine.errors import ConfigurationError
+from synth_engine.errors import ConfigurationError, SourceDataError
 from synth_engine.progress import Listener, ignore
 from synth_engine.schema import Column, Schema, Table
 from synth_engine.schema.checks import check_settings
@@ -35,7 +36,7 @@ NOT_HERE = {
     "rows": "pass rows to generate",
     "key_start": "pass key_start to generate",
     "links": "pass temperature to generate",
-    "policy": "mend the tables before training; broken keys are reported with counts",
+    "policy": "mend the tables before training: leave rows that break a key out, or empty foreign keys that may be null",
     "source": "pass the tables",
     "target": "write what generate returns",
 }
@@ -205,11 +206,22 @@ def _as_arrow(tables: Mapping[str, AnyTable], argument: str = "tables") -> dict[
         for name, table in tables.items()
         if not (isinstance(table, pa.Table) or _is_frame(table))
     ]
+    faults += [
+        f"{argument}.{name}: columns must have names of their own. Found: {', '.join(map(repr, again))} twice. Next step: rename one"
+        for name, table in tables.items()
+        if isinstance(table, pa.Table) or _is_frame(table)
+        if (again := _repeated_names(table))
+    ]
     if faults:
         raise ConfigurationError(faults)
     return {
         name: table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False) for name, table in tables.items()
     }
+
+
+def _repeated_names(table: AnyTable) -> list[str]:
+    names = Counter(str(name) for name in (table.column_names if isinstance(table, pa.Table) else table.columns))
+    return [name for name, times in names.items() if times > 1]
 
 
 def _is_frame(table: object) -> bool:
@@ -246,5 +258,7 @@ def _check_keys(schema: Schema, tables: Mapping[str, pa.Table], config: Config) 
         write_table(scratch, scratch.snapshot(name), table, tables[name].to_batches())
     try:
         mend_keys(scratch, schema, config.policy.model_copy(update={"orphans": "fail", "duplicate_keys": "fail"}))
+    except SourceDataError as error:  # here no policy mends them
+        raise SourceDataError("The tables must keep their own keys", value=error.value, advice=NOT_HERE["policy"]) from None
     finally:
         scratch.clear("")

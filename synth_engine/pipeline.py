@@ -167,7 +167,7 @@ def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> 
     workspace.clear(workspace.model)
     write_model(model, workspace)
     facts = {"tables": model.facts(), "protected": model.protections(), "reproducible": not model.cut_short}
-    facts |= {"kept": list(model.kept), "structure": model.structure}
+    facts |= {"kept": list(model.kept), "structure": model.structure, "entity_tables": list(config.privacy.entity_tables)}
     return step.finish(workspace.describe_folder(workspace.model), facts)
 
 

@@ -59,10 +59,12 @@ def column_statistics(table: Table, rows: pa.Table) -> dict[str, ColumnStatistic
 def _of_column(values: pa.ChunkedArray, kind: str) -> ColumnStatistics:
     distinct = int(pc.count_distinct(values).as_py())
     longest = integral = None
+    not_finite = 0
     if kind == "string" and values.null_count < len(values):
         longest = int(pc.max(pc.utf8_length(values)).as_py())
     if kind in ("float32", "float64", "decimal") and values.null_count < len(values):
         numbers = pc.cast(values, pa.float64(), safe=False)
         finite = pc.filter(numbers, pc.fill_null(pc.is_finite(numbers), False))
         integral = bool(pc.all(pc.equal(finite, pc.round(finite))).as_py()) if len(finite) else None
-    return ColumnStatistics(len(values), values.null_count, distinct, longest, integral)
+        not_finite = len(values) - values.null_count - len(finite)
+    return ColumnStatistics(len(values), values.null_count, distinct, longest, integral, not_finite)

@@ -47,6 +47,11 @@ def test_an_unknown_table_among_the_selected_ones(place: Place) -> None:
     assert message.startswith("tables: there is no such table as 'purchse'. Next step: did you mean 'purchase'")
 
 
+def test_an_unknown_table_of_entities(place: Place) -> None:
+    message = refused(place, ConfigurationError, privacy={"entity_tables": ["purchse"]})
+    assert message.startswith("privacy.entity_tables: there is no such table as 'purchse'. Next step: did you mean 'purchase'")
+
+
 def test_an_unknown_column_in_the_config(place: Place) -> None:
     message = refused(place, ConfigurationError, columns={"customer": {"twon": {"kind": "category"}}})
     assert message.startswith("columns.customer.twon: there is no such column in table 'customer'. Next step: did you mean 'town'")

@@ -223,6 +223,16 @@ def test_rows_that_break_the_keys_are_told_with_counts(schema_file: Path) -> Non
         train(data, schema_file, settings=SETTINGS)
     assert "customer: 1 duplicates in (id)" in str(caught.value)
     assert "orphans in purchase.customer->customer" in str(caught.value)
+    assert "Next step: mend the tables before training" in str(caught.value)
+    assert "policy" not in str(caught.value)  # Python takes none
+
+
+@pytest.mark.parametrize("as_arrow", [False, True])
+def test_columns_of_one_name_are_refused(as_arrow: bool) -> None:
+    frame = pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"])
+    table = pa.table([[1], [2], [3]], names=["a", "b", "a"]) if as_arrow else frame
+    with pytest.raises(ConfigurationError, match=r"tables\.t: columns must have names of their own. Found: 'a' twice. Next step"):
+        train({"t": table})
 
 
 def test_wrong_settings_are_told_before_any_work(schema_file: Path) -> None:

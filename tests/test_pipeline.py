@@ -209,6 +209,24 @@ def test_the_model_holds_no_value_that_only_one_customer_has(finished: Place) ->
         assert CANARY_TOWN.encode() not in content, path
 
 
+def test_what_one_customer_has_in_many_rows_is_written_only_if_each_row_is_said_to_be_an_entity(tmp_path: Path) -> None:
+    one = "(SELECT customer FROM shop.purchase GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1)"
+    changes = [
+        "ALTER TABLE shop.purchase ADD COLUMN agreed varchar",
+        f"UPDATE shop.purchase SET agreed = CASE WHEN customer = {one} THEN 'by one alone' ELSE 'by all' END",  # noqa: S608
+    ]
+    written = {}
+    for folder, entity_tables in (("default", []), ("rows", ["purchase"])):
+        (tmp_path / folder).mkdir()
+        twin = Place(tmp_path / folder, extra=changes)
+        privacy = {"rare_category_entities": 3, "entity_tables": entity_tables}
+        twin.run(privacy=privacy, training={"max_epochs": 20})
+        told = "each row of purchase was protected as an entity by itself" in twin.workspace.read_bytes(twin.workspace.report).decode()
+        assert told == bool(entity_tables)
+        written[folder] = {value for (value,) in query(twin.file, "SELECT DISTINCT agreed FROM twin.purchase")}
+    assert written == {"default": {"by all"}, "rows": {"by all", "by one alone"}}
+
+
 def test_the_canary_is_not_told_while_the_steps_run(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

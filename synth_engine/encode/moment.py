@@ -57,6 +57,8 @@ class MomentCoder:
         """`values` are finite; `unit` is the number of them in a day (1 for dates, 86,400 for seconds)."""
         day = np.floor(values / unit)
         days = NumberCoder.fit(day, entity, settings, 0, rough=first_of_january)
+        if days.is_rough:  # the hours are those of too few, too
+            return cls(days, False, False, None, unit)
         second = values - day * unit
         has_hours = unit > 1 and bool(np.any(second >= 1e-9))
         weekday = day.astype(np.int64) % 7
@@ -198,4 +200,6 @@ class MomentEncoder(Encoder):
         return not self.coder.is_rough
 
     def protections(self) -> list[str]:
+        if self.coder.is_rough:
+            return ["of the dates of so few entities nothing told but the year"]
         return ["earliest and latest dates drawn in to the mean of the outermost entities"]

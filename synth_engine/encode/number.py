@@ -297,4 +297,6 @@ class NumberEncoder(Encoder):
         return not self.coder.is_rough
 
     def protections(self) -> list[str]:
+        if self.coder.is_rough:
+            return ["of the numbers of so few entities nothing told but the first digit"]
         return ["extremes drawn in to the mean of the outermost entities"]

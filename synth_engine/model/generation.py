@@ -183,7 +183,7 @@ class Generation:
             return None
         owner_parents = np.full(made.rows, -1, np.int64) if table.owner is None else made.parents[table.owner]
         context = owner_context(self.model, made.name, owner_parents, self._tokens())
-        request = Request(made.rows, context, starts, lengths, (), stream(self.seed, "links", made.name), stratify_first=not context.width)
+        request = Request(made.rows, context, starts, lengths, (), stream(self.seed, "links", made.name), spread_first=not context.width)
         return sample(table.link_network, self._shaped(table.sequential, request), self.device, self._advance(f"{made.name} links"))
 
     def _rows(self, table: TableModel, made: GeneratedTable, starts: NDArray[np.int64] | None, lengths: NDArray[np.int64] | None) -> None:
@@ -202,7 +202,7 @@ class Generation:
             if isinstance(c.encoder, RelativeEncoder)
         ]
         request = Request(
-            made.rows, made.context, starts, lengths, relative, stream(self.seed, "rows", made.name), stratify_first=not table.live_keys
+            made.rows, made.context, starts, lengths, relative, stream(self.seed, "rows", made.name), spread_first=not table.live_keys
         )
         request.given = self._dealt(table, made)
         request.never_null = frozenset(hidden + slot for slot in table.encoder.never_null)

@@ -97,7 +97,7 @@ class _Learner:
 
     def run(self) -> Model:
         self.listener(Progress("train", None, 0, len(self.schema.tables), "tables prepared"))
-        self.prepared = prepare(self.schema, self.source, self.seed)
+        self.prepared = prepare(self.schema, self.source, self.seed, self.config.privacy.entity_tables)
         if self.config.structure == "original":
             refuse_ambiguous_columns(self.prepared)
         for done, (name, one) in enumerate(self.prepared.items(), 1):

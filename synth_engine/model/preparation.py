@@ -175,8 +175,9 @@ def previous_values(values: Floats, sequence: NDArray[np.int64] | None) -> Float
     return before
 
 
-def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int) -> dict[str, PreparedTable]:
-    """Prepare all tables, parents first; the result is in that order. Each is taken out of `tables`: it would need its memory twice."""
+def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int, entity_tables: Collection[str] = ()) -> dict[str, PreparedTable]:
+    """Prepare all tables, parents first; the result is in that order. Each is taken out of `tables`: it would need its memory twice.
+    Each row of the `entity_tables` is an entity, whomever it refers to."""
     prepared: dict[str, PreparedTable] = {}
     next_entity = 0
     for name in schema.parents_first():
@@ -186,7 +187,7 @@ def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int) -> dict[str,
             data[column.name] = _one_chunk(source.column(column.name))
             source = source.drop_columns([column.name])
         del source
-        one = _prepare_table(table, plan_keys(schema, table), data, prepared, next_entity, seed)
+        one = _prepare_table(table, plan_keys(schema, table), data, prepared, next_entity, seed, name in entity_tables)
         del data
         next_entity += one.rows
         prepared[name] = one
@@ -208,6 +209,7 @@ def _prepare_table(
     prepared: Mapping[str, PreparedTable],
     next_entity: int,
     seed: int,
+    of_entities: bool,
 ) -> PreparedTable:
     rows = len(data[table.columns[0].name])
     parents = [
@@ -225,7 +227,7 @@ def _prepare_table(
     owner = _choose_owner(sorted(plan.heads), parents, natural, telling, moments.get(order_column) if order_column else None)
     order, sequence = _in_sequence(natural, parents[owner]) if owner is not None else (np.arange(rows), None)
     entity = next_entity + np.arange(rows)
-    inherits = owner is not None and _owners_are_entities(parents[owner])
+    inherits = owner is not None and not of_entities and _owners_are_entities(parents[owner])
     if owner is not None and inherits:
         parent = prepared[plan.keys[owner].parent]
         owned = parents[owner] >= 0
@@ -238,7 +240,8 @@ def _prepare_table(
         entity = entity[order]
         coarse = {name: codes[order] for name, codes in coarse.items()}
         moments = {name: values[order] for name, values in moments.items()}
-    chance = uniforms(stream(seed, "held out"), entity if inherits or owner is None else next_entity + _windows(sequence))
+    in_windows = not (inherits or owner is None or of_entities)
+    chance = uniforms(stream(seed, "held out"), next_entity + _windows(sequence) if in_windows else entity)
     held_out, alike = chance < HELD_OUT, (chance >= HELD_OUT) & (chance < 2 * HELD_OUT)
     one = PreparedTable(table, data, plan, parents, owner, sequence, order, entity, held_out, alike, coarse, moments)
     one.order_column, one.ordinal = order_column, ordinal

@@ -18,10 +18,14 @@ from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.model.context import Context, ResidentContext
 from synth_engine.model.devices import home_of, moved
 from synth_engine.model.network import WINDOW, RowNetwork, flushed_denormals, position_features
+from synth_engine.model.strata import spread_evenly
 from synth_engine.randomness import stream, uniforms
 
 BLOCK = 4096
 """Rows, or sequences, that are computed together."""
+
+MOST_SPREAD = 100_000
+"""Rows up to which all slots are drawn by numbers spread evenly over the table; of more, chance is no matter, and memory is."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class RelativeColumn:
 @dataclass
 class Request:
     """What to draw: `rows` rows with their `context`; `starts` and `lengths` of the sequences, or None for
-    independent rows; `stratify_first` spreads the first slot evenly over all rows instead of drawing it row by row;
+    independent rows; `spread_first` spreads the first slot evenly over all rows however many they are;
     `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn; `never_null` the
     slots of which token 0 must not be drawn; `empty_after` has for slots that say nothing where another one is 0 (null) the number of
     that one: they are 0 there, as they were in training."""
@@ -58,7 +62,7 @@ class Request:
     lengths: NDArray[np.int64] | None
     relative: Sequence[RelativeColumn]
     seed: int
-    stratify_first: bool = False
+    spread_first: bool = False
     given: NDArray[np.int32] | None = None
     never_null: frozenset[int] = frozenset()
     empty_after: Mapping[int, int] = field(default_factory=dict)
@@ -116,7 +120,8 @@ class _Drawing:
         if network.shape.context:
             self.context = ResidentContext.of(request.context, home_of(device, request.context.arrays()))
         self.keys = [stream(request.seed, "slot", slot) for slot in range(slots)]
-        self.first = _evenly(request.rows, self.keys[0]) if request.stratify_first else None
+        evenly = slots if request.rows <= MOST_SPREAD else min(slots, int(request.spread_first))
+        self.spread = spread_evenly(request.rows, evenly, stream(request.seed, "spread"))
         self.by_first_slot = {column.slots[0]: column for column in request.relative}
         self.by_name = {column.name: column for column in request.relative}
         for column in request.relative:
@@ -163,7 +168,7 @@ class _Drawing:
             logits[:, 0] = -1e9
         if allowed is not None:
             logits = logits.masked_fill(moved(~allowed, self.device), -1e9)
-        u = self.first[rows] if slot == 0 and self.first is not None else uniforms(self.keys[slot], rows)
+        u = self.spread[slot][rows] if slot < len(self.spread) else uniforms(self.keys[slot], rows)
         cumulated = torch.softmax(logits, dim=1).cumsum(dim=1, dtype=torch.float64)
         drawn = torch.searchsorted(cumulated, moved(u, self.device)[:, None] * cumulated[:, -1:])[:, 0]
         if (deciding := self.request.empty_after.get(slot)) is not None:
@@ -219,9 +224,3 @@ class _Drawing:
         if values is not None:
             return values[rows]
         return column.values[rows - 1] if t else np.full(len(rows), np.nan)
-
-
-def _evenly(rows: int, key: int) -> Floats:
-    """One number in each of `rows` equal parts of [0, 1), in random order: shares come out exact, not approximate."""
-    order = np.random.default_rng(key).permutation(rows)
-    return (order + uniforms(key, np.arange(rows))) / max(rows, 1)

@@ -31,7 +31,8 @@ def check_settings(schema: Schema, config: Config) -> Schema:
     faults += [
         f"rows.{name}: a table cannot have {rows} rows. Next step: ask for 0 or more" for name, rows in config.rows.items() if rows < 0
     ]
-    faults += [_unknown("keep", f"table as {name!r}", name, schema.tables) for name in config.keep if name not in schema.tables]
+    for setting, listed in (("keep", config.keep), ("privacy.entity_tables", config.privacy.entity_tables)):
+        faults += [_unknown(setting, f"table as {name!r}", name, schema.tables) for name in listed if name not in schema.tables]
     faults += rows_that_are_given(config.rows, config.keep, config.structure)
     faults += links_that_are_given(config.links.temperature, config.structure)
     faults += kept_faults(schema, config.keep) if not _pointing_nowhere(schema.tables) and not polymorphic_faults(schema.tables) else []

@@ -263,7 +263,7 @@ def form_fault(item: Any) -> str:
         return str(SynthError(f"{path}: a kind must be one this product knows", value=repr(item["input"]), advice=advice))
     if item["type"] == "missing":
         return str(SynthError(f"{path}: this entry must be there", advice="add it"))
-    return str(SynthError(f"{path}: {item['msg']}", value=repr(item["input"])))
+    return str(SynthError(f"{path}: {item['msg']}", value=repr(item["input"]), advice="correct it, see docs/schema-file.md"))
 
 
 # -- applying ------------------------------------------------------------------------------------------------------------

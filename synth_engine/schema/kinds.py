@@ -32,7 +32,7 @@ class ColumnStatistics:
     """Counts over the rows of one column that were looked at (`synth_engine.statistics` says how many).
 
     `distinct` counts values other than null; `max_length` is the longest string in characters, None for other types;
-    `all_integral` says that every number is whole, None for other types and where no value was seen.
+    `all_integral` says that every finite number is whole, None for other types and where none was seen; `not_finite` counts the others.
     """
 
     rows: int
@@ -40,6 +40,7 @@ class ColumnStatistics:
     distinct: int
     max_length: int | None = None
     all_integral: bool | None = None
+    not_finite: int = 0
 
     @property
     def values(self) -> int:
@@ -77,7 +78,7 @@ def _refine_table(table: Table, statistics: Mapping[str, ColumnStatistics], writ
         for column in table.columns
     )
     refined = replace(table, columns=columns)
-    notes = [] if is_kept else [*_notes_of_kinds(refined), *_notes_of_nulls(refined, statistics)]
+    notes = [] if is_kept else [*_notes_of_kinds(refined), *_notes_of_nulls(refined, statistics), *_notes_of_infinity(statistics)]
     return replace(refined, notes=table.notes + tuple(note for note in notes if note not in table.notes))
 
 
@@ -144,3 +145,11 @@ def _notes_of_nulls(table: Table, statistics: Mapping[str, ColumnStatistics]) ->
         return ["the table has no rows, so nothing is learned of it: its twin is empty"]
     empty = [c.name for c in table.columns if c.name in statistics and statistics[c.name].rows and not statistics[c.name].values]
     return [f"column {name} holds nothing but nulls as far as was looked" for name in empty]
+
+
+def _notes_of_infinity(statistics: Mapping[str, ColumnStatistics]) -> list[str]:
+    return [
+        f"column {name} holds {found.not_finite} numbers that are infinite or NaN, as far as was looked: they are taken for nulls"
+        for name, found in statistics.items()
+        if found.not_finite
+    ]

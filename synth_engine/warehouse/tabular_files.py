@@ -20,15 +20,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from synth_engine.errors import ConfigurationError, WarehouseError
+from synth_engine.errors import ConfigurationError, SourceDataError, WarehouseError
 from synth_engine.schema import Column, Table
 from synth_engine.schema.types import default_kind, from_arrow
 from synth_engine.warehouse import sql
 from synth_engine.warehouse.batches import BATCH_ROWS
+from synth_engine.warehouse.csv_faults import fault_of_lines, fault_of_names
 
 MARKER_FILE = ".synth.json"
 _NOT_IN_FILE_NAMES = '%/\\:*?"<>|\0\n\r\t'
 _LARGEST_EXACT = "9007199254740992"  # 2**53: above it a float does not hold every integer
+_CSV: dict[str, Any] = {"header": True, "sep": ",", "quotechar": '"', "escapechar": '"', "skiprows": 0, "comment": ""}
+"""Nothing is left to DuckDB to guess: it would pass over first lines of another width, and lines that begin with `#`."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ def columns_of(table: TableFiles) -> tuple[Column, ...]:
         if table.is_csv:
             with duckdb.connect() as connection:
                 types = _csv_types(connection, table.entry)
+            if fault := fault_of_names(table.entry):
+                raise _unreadable(table, fault)
             return tuple(Column(name, default_kind(data_type), data_type) for name, data_type in types.items())
         schema = pq.read_schema(table.files[0])
         for part in table.files[1:]:
@@ -131,11 +136,16 @@ def _readable(table: TableFiles) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, pa.ArrowException) as error:
-        raise WarehouseError(
-            f"Table {table.name!r} must be readable CSV (comma, double quotes, header, UTF-8) or Parquet",
-            value=f"{type(error).__name__} in {table.entry}",
-            advice="correct or export the file again, or leave the table out",
-        ) from None
+        fault = fault_of_lines(table.entry) if table.is_csv else None
+        raise _unreadable(table, fault or type(error).__name__) from None
+
+
+def _unreadable(table: TableFiles, fault: str) -> SourceDataError:
+    return SourceDataError(
+        f"Table {table.name!r} must be readable CSV (comma, double quotes, header, UTF-8) or Parquet",
+        value=f"in {table.entry}, {fault}" if table.is_csv else f"{fault} in {table.entry}",
+        advice="correct or export the file again, or leave the table out",
+    )
 
 
 # -- CSV ---------------------------------------------------------------------------------------------------------------
@@ -144,11 +154,11 @@ def _readable(table: TableFiles) -> Iterator[None]:
 def _sniffed(connection: duckdb.DuckDBPyConnection, path: Path, strings: Iterable[str] = ()) -> duckdb.DuckDBPyRelation:
     """The file with the types DuckDB infers from all of it, but for the columns that have to be `strings`."""
     types = dict.fromkeys(strings, "VARCHAR")
-    return connection.read_csv(escape(str(path)), header=True, sep=",", quotechar='"', escapechar='"', sample_size=-1, dtype=types or None)
+    return connection.read_csv(escape(str(path)), sample_size=-1, dtype=types or None, **_CSV)
 
 
 def _raw(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
-    return connection.read_csv(escape(str(path)), header=True, sep=",", quotechar='"', escapechar='"', all_varchar=True)
+    return connection.read_csv(escape(str(path)), all_varchar=True, **_CSV)
 
 
 def _csv_types(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:

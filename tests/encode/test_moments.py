@@ -47,11 +47,12 @@ def test_a_moment_comes_out_on_a_day_that_is_at_most_a_weekday_outside_of_the_pr
 @pytest.mark.parametrize("data_type", ["date", "timestamp"])
 @pytest.mark.parametrize("rows", [1, 4])
 def test_of_moments_of_fewer_entities_than_are_protected_the_year_is_told(data_type, rows):
-    day = np.full(rows, float(np.datetime64("1971-02-03").astype(np.int64)))
-    column = from_floats(day * unit_of(data_type), data_type)
+    moment = float(np.datetime64("1971-02-03T15:30:07").astype(np.int64)) / (DAY if data_type == "date" else 1)
+    column = from_floats(np.full(rows, moment), data_type)
     encoder = MomentEncoder.fit(column, data_type, np.arange(rows), EncodingSettings())
     out = encoder.decode(encoder.encode(column), draw_of(np.arange(rows), rows))
-    assert {str(value)[:10] for value in out.to_pylist()} == {"1971-01-01"}
+    assert {str(value) for value in out.to_pylist()} == {"1971-01-01" if data_type == "date" else "1971-01-01 00:00:00"}
+    assert encoder.protections() == ["of the dates of so few entities nothing told but the year"]
 
 
 def test_whole_hours_stay_whole_and_working_days_stay_working_days():

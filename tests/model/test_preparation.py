@@ -89,6 +89,16 @@ def test_entities_are_held_out_with_all_that_descends_from_them(prepared):
     assert len(np.unique(users.entity)) == users.rows
 
 
+def test_each_row_of_a_table_of_entities_is_one_with_what_descends_from_it(real):
+    users, orders, items = (prepare(shop.SCHEMA, dict(real), 0, ["orders"])[name] for name in ("users", "orders", "items"))
+    assert orders.keys[orders.owner].parent == "users"  # they are sequences as before
+    assert len(np.unique(orders.entity)) == orders.rows
+    assert not np.isin(orders.entity, users.entity).any()
+    assert (items.entity == orders.entity[items.parents[items.owner]]).all()
+    assert (items.held_out == orders.held_out[items.parents[items.owner]]).all()
+    assert (orders.held_out != users.held_out[orders.parents[orders.owner]]).any()
+
+
 def test_short_sequences_are_owned_even_if_siblings_tell_little():
     assert fleet(200, 4).owner == 0
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 from synth_engine.errors import ConfigurationError
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from synth_engine.schema.kinds import MAX_CATEGORIES, MAX_CATEGORY_LENGTH, ColumnStatistics, refine_kinds
 from synth_engine.schema.types import default_kind
+from synth_engine.statistics import column_statistics
 
 
 def one_column(data_type: str, statistics: ColumnStatistics, **table: object) -> Table:
@@ -47,6 +49,14 @@ def test_a_column_of_nulls_keeps_the_kind_of_its_type_and_is_noted() -> None:
     table = one_column("float64", ColumnStatistics(100, 100, 0))
     assert table.column("x").kind is Kind.DECIMAL
     assert table.notes == ("column x holds nothing but nulls as far as was looked",)
+
+
+def test_numbers_that_are_not_finite_are_noted() -> None:
+    values = pa.table({"x": pa.array([1.0, float("inf"), float("nan"), None])})
+    found = column_statistics(Table("t", (Column("x", Kind.DECIMAL, "float64"),)), values)["x"]
+    assert (found.nulls, found.not_finite) == (1, 2)
+    (note,) = one_column("float64", found).notes
+    assert note == "column x holds 2 numbers that are infinite or NaN, as far as was looked: they are taken for nulls"
 
 
 def test_an_empty_table_is_no_column_of_nulls() -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synth_engine.errors import ConfigurationError, PublicationRefused, WarehouseError, WarehouseUnavailable
+from synth_engine.errors import ConfigurationError, PublicationRefused, SourceDataError, WarehouseError, WarehouseUnavailable
 from synth_engine.schema import Schema
 from synth_engine.warehouse import open_warehouse, staging_name
 from synth_engine.warehouse.tabular_files import file_name
@@ -63,11 +63,34 @@ def test_a_file_with_a_header_only_is_an_empty_table(tmp_path: Path) -> None:
     assert read_all(open_warehouse(str(tmp_path)), None)["t"].num_rows == 0
 
 
-def test_a_file_that_is_no_csv_is_named_without_its_content(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_bytes(b"a,b\nsecret,\xff\xfe\n" * 3)
-    with pytest.raises(WarehouseError, match=r"t\.csv") as raised:
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"a,b\nsecret,1\n" + b"secret,\xff\xfe\n" * 3, "line 3 is not UTF-8"),
+        (b"a,b\nsecret,1\nsecret,2,3\n", "line 3 has 3 fields, the first line 2"),
+        (b"a,b\n" + b"secret,1\n" * 50_000 + b"secret\n", "line 50002 has 1 fields, the first line 2"),
+        (b'a,b\nsecret,1\nsecret,"2\nsecret,3\n', "after line 2: unexpected end of data"),
+        (b'a,b\nsecret,"2"3\n', "after line 1: "),
+        (b"secret,SECRET,x\n1,2,3\n", "its first line names columns 1 and 2 alike, but for case"),
+        (b"\n\na,b\nsecret,1\n", ""),
+    ],
+)
+def test_a_file_that_is_no_csv_is_told_by_its_line_without_its_content(tmp_path: Path, content: bytes, fault: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(SourceDataError, match=r"t\.csv") as raised:
         read_all(open_warehouse(str(tmp_path)), None)
-    assert "secret" not in str(raised.value)
+    assert fault in str(raised.value)
+    assert "secret" not in str(raised.value).lower()
+
+
+def test_no_line_of_a_csv_file_is_passed_over(tmp_path: Path) -> None:
+    _csv(tmp_path, "t", "id,x\n1,2\n#2,3\n3,4\n")
+    assert read_all(open_warehouse(str(tmp_path)), None)["t"]["id"].to_pylist() == ["#2", "1", "3"]
+
+
+def test_a_column_without_a_name_gets_one(tmp_path: Path) -> None:
+    _csv(tmp_path, "t", ",x\n0,2\n")  # as pandas writes its index
+    assert list(_types(tmp_path)) == ["column0", "x"]
 
 
 # -- tables and schemas ------------------------------------------------------------------------------------------------

@@ -1,0 +1,54 @@
+"""Random numbers spread evenly over the rows of a table, so that of a small one chance does not add to what the model gets wrong."""
+
+from __future__ import annotations
+
+from math import isqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_engine.encode.base import Floats
+from synth_engine.randomness import generator, stream, uniforms
+
+
+def spread_evenly(rows: int, columns: int, seed: int) -> Floats:
+    """Numbers in [0, 1), shape (columns, rows), each by itself uniform and independent of the rows' order.
+
+    Every column has one number in each of `rows` equal parts: what is drawn by it has its share exactly. Of nearly all rows, any two
+    columns near each other (fewer than about the root of `rows` apart) also have as many numbers in every cell of a grid. Other
+    columns are independent. The same seed gives the same numbers, of the first columns whatever their number.
+
+    Latin hypercubes from orthogonal arrays: B. Tang, "Orthogonal array-based Latin hypercubes", JASA 88 (1993), on the
+    arrays of R. C. Bose (1938), of a prime number of levels and one column more.
+    """
+    levels = _largest_prime(isqrt(rows))
+    spread = np.empty((columns, rows))
+    for column in range(columns):
+        group, place = divmod(column, levels + 1)
+        if place == 0:
+            high, low = np.divmod(_cells(rows, levels, generator(seed, "cells", group)), levels)
+        level = low if place == levels else (high + place * low) % levels
+        spread[column] = _one_in_each_part(level, levels, stream(seed, "part", column))
+    return spread
+
+
+def _cells(rows: int, levels: int, draw: np.random.Generator) -> NDArray[np.int64]:
+    """A cell of the grid for each row: all of them as often as there are rows for, and for what is left over some."""
+    whole, rest = divmod(rows, levels**2)
+    cells = np.concatenate([np.tile(np.arange(levels**2), whole), draw.permutation(levels**2)[:rest]])
+    return draw.permutation(cells)
+
+
+def _one_in_each_part(level: NDArray[np.int64], levels: int, seed: int) -> Floats:
+    """Rows of one level get the parts of the unit interval that are its share, in random order, as do the levels."""
+    rows, draw = len(level), np.random.default_rng(seed)
+    shuffled = draw.permutation(rows)
+    renamed = draw.permutation(levels).astype(np.uint16)[level[shuffled]]  # of a small type: sorted by counting
+    part = np.empty(rows)
+    part[shuffled[np.argsort(renamed, kind="stable")]] = np.arange(rows)
+    return np.minimum((part + uniforms(seed, np.arange(rows))) / max(rows, 1), np.nextafter(1.0, 0.0))
+
+
+def _largest_prime(most: int) -> int:
+    """The largest prime up to `most`, 1 if there is none."""
+    return next((n for n in range(most, 1, -1) if all(n % d for d in range(2, isqrt(n) + 1))), 1)
