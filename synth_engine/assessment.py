@@ -54,7 +54,7 @@ def assess(workspace: Workspace, schema: Schema, seed: int, listener: Listener =
             versions=manifests["generate"].versions,
             seed=manifests["generate"].seed,
             notes=_notes(schema, manifests),
-            warnings=_warnings(schema, kept, manifests["train"].facts["structure"]),
+            warnings=_warnings(schema, manifests["train"].facts),
         )
     )
     workspace.write_bytes(workspace.report, page.encode())
@@ -79,9 +79,12 @@ def _told(of_columns: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
     return [f"{table}.{column}: {what}" for table, columns in of_columns.items() for column, found in columns.items() for what in found]
 
 
-def _warnings(schema: Schema, kept: Sequence[str], structure: str) -> list[str]:
-    """What of the twin is real, or broken, on purpose."""
+def _warnings(schema: Schema, facts: Mapping[str, Any]) -> list[str]:
+    """What of the twin is real, less protected, or broken, on purpose; `facts` are those of training."""
+    kept, structure = facts["kept"], facts["structure"]
     found = [f"These tables are real, not synthetic, and not part of the privacy figures: {', '.join(kept)}."] if kept else []
+    if entities := [name for name in facts["entity_tables"] if name not in kept]:
+        found.append(f"As the settings say, values are protected for each row of {', '.join(entities)}, not for whom it refers to.")
     if structure == "original":
         found.append(
             "Which row refers to which is as in the source. Who knows a part of its graph can find the same part here: give this twin "
@@ -99,10 +102,6 @@ def _notes(schema: Schema, manifests: dict[str, Manifest]) -> list[str]:
     notes = [f"{name}: {note}" for name, table in schema.tables.items() for note in table.notes]
     notes += _told(manifests["generate"].facts["changed"])
     notes += [f"source: {fault}" for fault in manifests["extract"].facts["key_faults"]]
-    if entities := manifests["train"].facts["entity_tables"]:
-        notes.append(
-            f"each row of {', '.join(entities)} was protected as an entity by itself, whomever it refers to, as the settings ask for"
-        )
     if not manifests["train"].facts["reproducible"]:
         notes.append("training was cut short by its time budget: the same seed may give another twin")
     return notes

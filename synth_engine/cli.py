@@ -1,7 +1,7 @@
 """The steps of a run as commands: `synth run` does all of them, `synth reflect … report` one each.
 
 Nothing heavy is imported before a command runs, so that `synth --help` answers at once. What goes wrong is told as advice
-on stderr, and by type in the exit code: 2 configuration, 3 failed validation, 4 warehouse, 1 anything nobody expected.
+on stderr, and by type in the exit code: 2 configuration or source data, 3 failed validation, 4 warehouse, 1 anything nobody expected.
 """
 
 from __future__ import annotations

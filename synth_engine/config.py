@@ -34,7 +34,7 @@ class Training(_Section):
 class Privacy(_Section):
     """Values that fewer than this many entities have are never written: rare categories are replaced by frequent
     ones and extremes are drawn in to the mean of the outermost entities. 1 switches the protection off. Each row of
-    `entity_tables` is an entity, whomever it refers to."""
+    `entity_tables` is an entity, whomever it refers to, with all that refers to it."""
 
     rare_category_entities: int = Field(default=5, ge=1)
     extreme_value_entities: int = Field(default=5, ge=1)

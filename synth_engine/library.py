@@ -207,7 +207,7 @@ def _as_arrow(tables: Mapping[str, AnyTable], argument: str = "tables") -> dict[
         if not (isinstance(table, pa.Table) or _is_frame(table))
     ]
     faults += [
-        f"{argument}.{name}: columns must have names of their own. Found: {', '.join(map(repr, again))} twice. Next step: rename one"
+        f"{argument}.{name}: each column must have a name of its own. Found: {', '.join(map(repr, again))} again. Next step: rename one"
         for name, table in tables.items()
         if isinstance(table, pa.Table) or _is_frame(table)
         if (again := _repeated_names(table))

@@ -231,7 +231,7 @@ def test_rows_that_break_the_keys_are_told_with_counts(schema_file: Path) -> Non
 def test_columns_of_one_name_are_refused(as_arrow: bool) -> None:
     frame = pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"])
     table = pa.table([[1], [2], [3]], names=["a", "b", "a"]) if as_arrow else frame
-    with pytest.raises(ConfigurationError, match=r"tables\.t: columns must have names of their own. Found: 'a' twice. Next step"):
+    with pytest.raises(ConfigurationError, match=r"tables\.t: each column must have a name of its own. Found: 'a' again. Next step"):
         train({"t": table})
 
 

@@ -97,6 +97,11 @@ def first_digit(value: float) -> float:
     return float(np.trunc(value / digit * (1 + 1e-12)) * digit)  # .3 / .1 is less than 3
 
 
+def are_too_few(entity: NDArray[np.int64], entities: int) -> bool:
+    """Whether values are of fewer than `entities` entities."""
+    return len(np.unique(entity[:MOST_LOOKED_AT])) < entities and len(np.unique(entity)) < entities
+
+
 def protected_bounds(
     values: Floats, entity: NDArray[np.int64], entities: int, rough: Callable[[float], float] = first_digit
 ) -> tuple[float, float]:
@@ -104,7 +109,7 @@ def protected_bounds(
     that nothing is told but the `rough` of their mean: the mean of one is its value."""
     if entities <= 1:
         return float(values.min()), float(values.max())
-    if len(np.unique(entity[:MOST_LOOKED_AT])) < entities and len(np.unique(entity)) < entities:
+    if are_too_few(entity, entities):
         told = rough(float(values.mean()))
         return told, told
     low = _outermost(values, entity, entities)

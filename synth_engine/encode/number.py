@@ -12,7 +12,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Floats, Tokens, entity_count_of_values, pair_codes
-from synth_engine.encode.bins import KNOTS, ROWS_PER_BIN, drawn_from, first_digit, protected_bounds, quantile_bins, rows_per_bin
+from synth_engine.encode.bins import (
+    KNOTS,
+    ROWS_PER_BIN,
+    are_too_few,
+    drawn_from,
+    first_digit,
+    protected_bounds,
+    quantile_bins,
+    rows_per_bin,
+)
 from synth_engine.encode.endings import Endings, Room
 from synth_engine.encode.values import from_floats, to_floats
 
@@ -61,22 +70,19 @@ def common_step(values: Floats, places: int | None) -> int:
 @dataclass
 class NumberCoder:
     """Tokens for finite numbers: first the spikes, then the bins. `knots` has shape (bins, KNOTS). Values are multiples of `step` in
-    the last of `places` decimals, and outside of the spikes have these `endings`."""
+    the last of `places` decimals, and outside of the spikes have these `endings`. Of those of too few entities nothing is told but
+    about where they lie: `is_rough`."""
 
     spikes: Floats
     knots: Floats
     places: int | None
     step: int = 1
     endings: Endings | None = None
+    is_rough: bool = False
 
     @property
     def size(self) -> int:
         return len(self.spikes) + len(self.knots)
-
-    @property
-    def is_rough(self) -> bool:
-        """Whether there is nothing to tell but about where the values of too few entities lie."""
-        return not len(self.spikes) and len(self.knots) > 0 and bool((self.knots == self.knots[0, 0]).all())
 
     @classmethod
     def fit(
@@ -111,7 +117,7 @@ class NumberCoder:
         once = _one_per_entity(codes, entity, ~spike[codes])  # or else many rows of one entity would make a knot of its value
         rest = once[np.argsort(values[once], kind="stable")]
         knots = quantile_bins(values[rest], entity[rest], bins, settings.extreme_entities)
-        coder = cls(distinct[spike], knots, places, step)
+        coder = cls(distinct[spike], knots, places, step, is_rough=are_too_few(entity, settings.extreme_entities))
         coder._fit_endings(values[rest], entity[rest], settings.rare_entities)
         return coder
 
@@ -199,12 +205,14 @@ class NumberCoder:
 
     def to_json(self) -> dict[str, Any]:
         endings = self.endings.to_json() if self.endings else None
-        return {"spikes": self.spikes.tolist(), "knots": self.knots.tolist(), "places": self.places, "step": self.step, "endings": endings}
+        facts = {"places": self.places, "step": self.step, "endings": endings, "is_rough": self.is_rough}
+        return {"spikes": self.spikes.tolist(), "knots": self.knots.tolist(), **facts}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> NumberCoder:
         spikes, knots = np.array(raw["spikes"], dtype=np.float64), np.array(raw["knots"], dtype=np.float64).reshape(-1, KNOTS)
-        return cls(spikes, knots, raw["places"], raw["step"], Endings.from_json(raw["endings"]) if raw["endings"] else None)
+        endings = Endings.from_json(raw["endings"]) if raw["endings"] else None
+        return cls(spikes, knots, raw["places"], raw["step"], endings, raw["is_rough"])
 
 
 def _stands_out(counts: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -177,9 +177,10 @@ def previous_values(values: Floats, sequence: NDArray[np.int64] | None) -> Float
 
 def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int, entity_tables: Collection[str] = ()) -> dict[str, PreparedTable]:
     """Prepare all tables, parents first; the result is in that order. Each is taken out of `tables`: it would need its memory twice.
-    Each row of the `entity_tables` is an entity, whomever it refers to."""
+    Each row of the `entity_tables` is an entity, whomever it refers to, with all that refers to it."""
     prepared: dict[str, PreparedTable] = {}
     next_entity = 0
+    belonging = set(entity_tables)
     for name in schema.parents_first():
         table = schema.tables[name]
         source, data = tables.pop(name), {}
@@ -187,7 +188,11 @@ def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int, entity_table
             data[column.name] = _one_chunk(source.column(column.name))
             source = source.drop_columns([column.name])
         del source
-        one = _prepare_table(table, plan_keys(schema, table), data, prepared, next_entity, seed, name in entity_tables)
+        plan = plan_keys(schema, table)
+        to_entities = [i for i in sorted(plan.heads) if plan.keys[i].parent in belonging and not plan.deferred[i]]
+        belonging |= {name} if to_entities else set()
+        said = [] if name in entity_tables else to_entities or None
+        one = _prepare_table(table, plan, data, prepared, next_entity, seed, said)
         del data
         next_entity += one.rows
         prepared[name] = one
@@ -209,8 +214,9 @@ def _prepare_table(
     prepared: Mapping[str, PreparedTable],
     next_entity: int,
     seed: int,
-    of_entities: bool,
+    to_entities: Sequence[int] | None,
 ) -> PreparedTable:
+    """`to_entities` are the keys to what is said to be entities, none of those of entities; without it the data decides."""
     rows = len(data[table.columns[0].name])
     parents = [
         np.full(rows, -1, dtype=np.int64) if late else _find_parents(key, data, prepared[key.parent].data)
@@ -227,11 +233,6 @@ def _prepare_table(
     owner = _choose_owner(sorted(plan.heads), parents, natural, telling, moments.get(order_column) if order_column else None)
     order, sequence = _in_sequence(natural, parents[owner]) if owner is not None else (np.arange(rows), None)
     entity = next_entity + np.arange(rows)
-    inherits = owner is not None and not of_entities and _owners_are_entities(parents[owner])
-    if owner is not None and inherits:
-        parent = prepared[plan.keys[owner].parent]
-        owned = parents[owner] >= 0
-        entity[owned] = parent.entity[parents[owner][owned]]
     if owner is not None:
         taken = pa.array(order)
         for name in list(data):
@@ -240,9 +241,14 @@ def _prepare_table(
         entity = entity[order]
         coarse = {name: codes[order] for name, codes in coarse.items()}
         moments = {name: values[order] for name, values in moments.items()}
-    in_windows = not (inherits or owner is None or of_entities)
+    part_of = _key_to_entity(to_entities, owner, parents)
+    in_windows = owner is not None and part_of is None
     chance = uniforms(stream(seed, "held out"), next_entity + _windows(sequence) if in_windows else entity)
     held_out, alike = chance < HELD_OUT, (chance >= HELD_OUT) & (chance < 2 * HELD_OUT)
+    if part_of is not None:
+        whole, there = prepared[plan.keys[part_of].parent], parents[part_of] >= 0
+        for own, theirs in ((entity, whole.entity), (held_out, whole.held_out), (alike, whole.alike)):
+            own[there] = theirs[parents[part_of][there]]
     one = PreparedTable(table, data, plan, parents, owner, sequence, order, entity, held_out, alike, coarse, moments)
     one.order_column, one.ordinal = order_column, ordinal
     one.references = _choose_references(one, prepared)
@@ -375,6 +381,13 @@ def _choose_owner(
         if score > best_score:
             best, best_score = i, score
     return best
+
+
+def _key_to_entity(to_entities: Sequence[int] | None, owner: int | None, parents: Sequence[NDArray[np.int64]]) -> int | None:
+    """The key to the entity that rows are part of, None where each is one: as is said, else the owner's unless that is none."""
+    if to_entities is None:
+        return owner if owner is not None and _owners_are_entities(parents[owner]) else None
+    return owner if owner in to_entities else next(iter(to_entities), None)
 
 
 def _owners_are_entities(parent: NDArray[np.int64]) -> bool:

@@ -24,8 +24,9 @@ from synth_engine.randomness import stream, uniforms
 BLOCK = 4096
 """Rows, or sequences, that are computed together."""
 
-MOST_SPREAD = 100_000
-"""Rows up to which all slots are drawn by numbers spread evenly over the table; of more, chance is no matter, and memory is."""
+MOST_SPREAD = 5_000_000
+"""Numbers (rows by slots) up to which all slots are drawn by some spread evenly over the table; of more rows chance matters little, and
+memory does."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class _Drawing:
         if network.shape.context:
             self.context = ResidentContext.of(request.context, home_of(device, request.context.arrays()))
         self.keys = [stream(request.seed, "slot", slot) for slot in range(slots)]
-        evenly = slots if request.rows <= MOST_SPREAD else min(slots, int(request.spread_first))
+        evenly = slots if request.rows * slots <= MOST_SPREAD else min(slots, int(request.spread_first))
         self.spread = spread_evenly(request.rows, evenly, stream(request.seed, "spread"))
         self.by_first_slot = {column.slots[0]: column for column in request.relative}
         self.by_name = {column.name: column for column in request.relative}

@@ -32,7 +32,8 @@ class ColumnStatistics:
     """Counts over the rows of one column that were looked at (`synth_engine.statistics` says how many).
 
     `distinct` counts values other than null; `max_length` is the longest string in characters, None for other types;
-    `all_integral` says that every finite number is whole, None for other types and where none was seen; `not_finite` counts the others.
+    `all_integral` says that every finite number is whole, None for other types and where none was seen; `not_finite` counts
+    numbers that are infinite or NaN.
     """
 
     rows: int

@@ -3,53 +3,66 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+_LINE = re.compile(r"CSV Error on Line: (\d+)")
+_FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
+_OPEN_QUOTE = "a field whose quotation mark is never closed, or is followed by something"
+_REASONS = {"unicode": "is not UTF-8", "unterminated quote": f"begins {_OPEN_QUOTE}"}
+_LIMIT = csv.field_size_limit()
 
-def fault_of_names(path: Path) -> str | None:
-    """What is wrong with the first line of a CSV file, the names of its columns, None if nothing is. They must differ in more than
-    case, or a warehouse could not tell them apart; those left empty get one."""
-    names = next((record for _, record in _records(path)), [])
-    if not any(name.strip() for name in names):
-        return "its first line names no column"
-    first: dict[str, int] = {}
-    for place, name in enumerate(names, 1):
-        other = first.setdefault(name.strip().casefold(), place)
-        if name.strip() and other != place:
-            return f"its first line names columns {other} and {place} alike, but for case"
+
+def fault_of_names(written: Sequence[str | None], read: Sequence[str]) -> str | None:
+    """What is wrong with the names in the first line of a CSV file, of which the reader made these; None if nothing is. Columns
+    without a name get one."""
+    for place, (name, found) in enumerate(zip(written, read, strict=True), 1):
+        if name and name.strip() != found:
+            return f"column {place} has the name of another one (case and spaces around it do not count)"
     return None
 
 
-def fault_of_lines(path: Path) -> str | None:
-    """The first line of a CSV file that is no row of its table; None if they all are."""
-    line, width = 0, 0
-    try:
-        for line, record in _records(path):
-            width = width or len(record)
-            if record and len(record) != width:
-                return f"line {line} has {len(record)} fields, the first line {width}"
-    except UnicodeDecodeError:
-        return f"line {_first_of_other_encoding(path)} is not UTF-8"
-    except csv.Error as error:  # its message is of quotes, not of values
-        return f"after line {line}: {error}"
-    return None
+def fault_of_lines(path: Path, said: str) -> str | None:
+    """The first line of a CSV file that is no row of its table, by what the reader `said` if that tells it; None if nothing is found."""
+    if not (line := _LINE.search(said)):
+        return _first_fault(path)
+    if fields := _FIELDS.search(said):
+        return f"line {line[1]} has {_fields(int(fields[2]))}, the first line has {fields[1]}"
+    reason = next((told for word, told in _REASONS.items() if word in said), "cannot be read")
+    return f"line {line[1]} {reason}"
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Records, each with the line it ends on."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, strict=True)
-        for record in reader:
-            yield reader.line_num, record
+def _first_fault(path: Path) -> str | None:
+    """By a second reader, for files of which the first could not even tell where lines end. Bytes that are not UTF-8 become lone
+    surrogates there."""
+    start, width = 1, 0
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+        reader = csv.reader(stream, strict=True, skipinitialspace=True)
+        try:
+            for record in reader:
+                width = width or len(record)
+                if not _is_utf8(record):
+                    return f"line {start} is not UTF-8"
+                if record and len(record) != width:
+                    return f"line {start} has {_fields(len(record))}, the first line has {width}"
+                start = reader.line_num + 1
+        except csv.Error as error:
+            too_long = f" (or it is longer than {_LIMIT:,} characters)" if "limit" in str(error) else ""
+            return f"after line {start - 1} there is {_OPEN_QUOTE}{too_long}"
+    if not width:
+        return "it is empty"
+    return "its lines end in different ways" if _has_mixed_ends(path) else None
 
 
-def _first_of_other_encoding(path: Path) -> int:
-    """Readers decode in blocks: where they stop tells little."""
+def _is_utf8(record: list[str]) -> bool:
+    return not any("\udc80" <= letter <= "\udcff" for field in record for letter in field)
+
+
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
+
+
+def _has_mixed_ends(path: Path) -> bool:
     with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    return 1
+        return len({line.endswith(b"\r\n") for line in stream if line.endswith(b"\n")}) > 1

@@ -31,7 +31,9 @@ MARKER_FILE = ".synth.json"
 _NOT_IN_FILE_NAMES = '%/\\:*?"<>|\0\n\r\t'
 _LARGEST_EXACT = "9007199254740992"  # 2**53: above it a float does not hold every integer
 _CSV: dict[str, Any] = {"header": True, "sep": ",", "quotechar": '"', "escapechar": '"', "skiprows": 0, "comment": ""}
-"""Nothing is left to DuckDB to guess: it would pass over first lines of another width, and lines that begin with `#`."""
+"""What is a row is not left to DuckDB to guess: it would pass over first lines of another width, and lines that begin with `#`."""
+
+ADVICE = "correct or export the file again, or leave the table out"
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,9 @@ def columns_of(table: TableFiles) -> tuple[Column, ...]:
         if table.is_csv:
             with duckdb.connect() as connection:
                 types = _csv_types(connection, table.entry)
-            if fault := fault_of_names(table.entry):
-                raise _unreadable(table, fault)
+                first = connection.read_csv(escape(str(table.entry)), all_varchar=True, **{**_CSV, "header": False}).limit(1).fetchall()
+            if fault := fault_of_names(first[0], list(types)):
+                raise _unreadable(table, f"in {table.entry}, {fault}")
             return tuple(Column(name, default_kind(data_type), data_type) for name, data_type in types.items())
         schema = pq.read_schema(table.files[0])
         for part in table.files[1:]:
@@ -135,17 +138,26 @@ def _readable(table: TableFiles) -> Iterator[None]:
     """Translate what readers raise, without their message: it may repeat a value."""
     try:
         yield
+        return
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        value = f"{type(error).__name__} in {table.entry}"
+        raise WarehouseError(f"The files of table {table.name!r} must be there and fit", value=value, advice=ADVICE) from None
     except (duckdb.Error, pa.ArrowException) as error:
-        fault = fault_of_lines(table.entry) if table.is_csv else None
-        raise _unreadable(table, fault or type(error).__name__) from None
+        kind, said = type(error).__name__, str(error)
+    fault = _fault_of_lines(table.entry, said) if table.is_csv else None  # not above: what is raised there would bring the message along
+    raise _unreadable(table, f"in {table.entry}, {fault}" if fault else f"{kind} in {table.entry}")
 
 
-def _unreadable(table: TableFiles, fault: str) -> SourceDataError:
-    return SourceDataError(
-        f"Table {table.name!r} must be readable CSV (comma, double quotes, header, UTF-8) or Parquet",
-        value=f"in {table.entry}, {fault}" if table.is_csv else f"{fault} in {table.entry}",
-        advice="correct or export the file again, or leave the table out",
-    )
+def _fault_of_lines(path: Path, said: str) -> str | None:
+    try:
+        return fault_of_lines(path, said)
+    except OSError:  # gone meanwhile
+        return None
+
+
+def _unreadable(table: TableFiles, value: str) -> SourceDataError:
+    rule = f"Table {table.name!r} must be readable CSV (comma, double quotes, a name for each column, UTF-8) or Parquet"
+    return SourceDataError(rule, value=value, advice=ADVICE)
 
 
 # -- CSV ---------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -28,7 +30,7 @@ def prepared(real) -> dict[str, PreparedTable]:
     return prepare(shop.SCHEMA, dict(real), 0)
 
 
-def fleet(cars: int, per_car: int, told: float = 0.0, every: bool = False) -> PreparedTable:
+def fleet(cars: int, per_car: int, told: float = 0.0, every: bool = False, entity_tables: Sequence[str] = ()) -> PreparedTable:
     """Trips of cars; `told` is the share of trips whose purpose is the car's own, `every` makes them one an hour."""
     rng = np.random.default_rng(0)
     rows = cars * per_car
@@ -50,7 +52,7 @@ def fleet(cars: int, per_car: int, told: float = 0.0, every: bool = False) -> Pr
         "purpose": pa.array(purpose, pa.int32()),
         "at": pa.array(hour * 3_600_000_000, pa.int64()).cast(pa.timestamp("us")),
     }
-    return prepare(schema, {"cars": pa.table({"id": pa.array(np.arange(cars))}), "trips": pa.table(trips)}, 0)["trips"]
+    return prepare(schema, {"cars": pa.table({"id": pa.array(np.arange(cars))}), "trips": pa.table(trips)}, 0, entity_tables)["trips"]
 
 
 def test_every_row_finds_its_parents(real, prepared):
@@ -97,6 +99,16 @@ def test_each_row_of_a_table_of_entities_is_one_with_what_descends_from_it(real)
     assert (items.entity == orders.entity[items.parents[items.owner]]).all()
     assert (items.held_out == orders.held_out[items.parents[items.owner]]).all()
     assert (orders.held_out != users.held_out[orders.parents[orders.owner]]).any()
+    runs = np.flatnonzero(np.diff(np.r_[False, orders.held_out, False].astype(int)))
+    assert np.diff(runs)[::2].mean() > 1.5  # in windows: a row between two learned ones is hardly held out
+
+
+def test_what_refers_to_a_table_of_entities_is_part_of_them_though_its_rows_are_no_sequence():
+    trips, said = fleet(20, 100), fleet(20, 100, entity_tables=["cars"])
+    assert trips.owner is None
+    assert said.owner is None
+    assert len(np.unique(trips.entity)) == trips.rows
+    assert len(np.unique(said.entity)) == 20
 
 
 def test_short_sequences_are_owned_even_if_siblings_tell_little():

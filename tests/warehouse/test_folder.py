@@ -67,12 +67,19 @@ def test_a_file_with_a_header_only_is_an_empty_table(tmp_path: Path) -> None:
     ("content", "fault"),
     [
         (b"a,b\nsecret,1\n" + b"secret,\xff\xfe\n" * 3, "line 3 is not UTF-8"),
-        (b"a,b\nsecret,1\nsecret,2,3\n", "line 3 has 3 fields, the first line 2"),
-        (b"a,b\n" + b"secret,1\n" * 50_000 + b"secret\n", "line 50002 has 1 fields, the first line 2"),
-        (b'a,b\nsecret,1\nsecret,"2\nsecret,3\n', "after line 2: unexpected end of data"),
-        (b'a,b\nsecret,"2"3\n', "after line 1: "),
-        (b"secret,SECRET,x\n1,2,3\n", "its first line names columns 1 and 2 alike, but for case"),
-        (b"\n\na,b\nsecret,1\n", ""),
+        (b"a,b\nsecret,1\nsecret,2,3\n", "line 3 has 3 fields, the first line has 2"),
+        (b"a,b\nsecret,1,2\nsecret,\xff\n", "line 2 has 3 fields, the first line has 2"),
+        (b"a,b\n" + b"secret,1\n" * 50_000 + b"secret\n", "line 50002 has 1 field, the first line has 2"),
+        (b"a,b\n" + b"secret,1\n" * 50_000 + b"secret,\xff\n", "line 50002 is not UTF-8"),
+        (b"a,b\n" + b"secret,1\n" * 50_000 + b'secret,"1\n', "line 50002 begins a field whose quotation mark is never closed"),
+        (b'a,b\nsecret,1\nsecret,"2\nsecret,3\n', "after line 2 there is a field whose quotation mark is never closed"),
+        (b'a,b\nsecret,"2"3\n', "after line 1 there is a field whose quotation mark"),
+        (b"a,b\r\nsecret,1\nsecret,2\r\n", "its lines end in different ways"),
+        (b"", "it is empty"),
+        (b"secret,SECRET,x\n1,2,3\n", "column 2 has the name of another one"),
+        (b"secret, secret\n1,2\n", "column 2 has the name of another one"),
+        (b"secret,,column1\n1,2,3\n", "column 3 has the name of another one"),
+        (b"secret\n" + b"1,2\n" * 3, "line 2 has 2 fields, the first line has 1"),
     ],
 )
 def test_a_file_that_is_no_csv_is_told_by_its_line_without_its_content(tmp_path: Path, content: bytes, fault: str) -> None:
@@ -83,7 +90,20 @@ def test_a_file_that_is_no_csv_is_told_by_its_line_without_its_content(tmp_path:
     assert "secret" not in str(raised.value).lower()
 
 
-def test_no_line_of_a_csv_file_is_passed_over(tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_no_fault_of_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").symlink_to(tmp_path / "nowhere.csv")
+    with pytest.raises(WarehouseError, match=r"must be there.*Found: .*t\.csv") as raised:
+        read_all(open_warehouse(str(tmp_path)), None)
+    assert not isinstance(raised.value, SourceDataError)
+
+
+@pytest.mark.parametrize("header", ['"a" ,b', "Ä,ä", "straße,STRASSE"])
+def test_names_that_the_reader_keeps_apart_are_kept(tmp_path: Path, header: str) -> None:
+    _csv(tmp_path, "t", header + "\n1,2\n")
+    assert len(_types(tmp_path)) == 2
+
+
+def test_neither_lines_that_begin_with_a_hash_nor_first_lines_of_another_width_are_passed_over(tmp_path: Path) -> None:
     _csv(tmp_path, "t", "id,x\n1,2\n#2,3\n3,4\n")
     assert read_all(open_warehouse(str(tmp_path)), None)["t"]["id"].to_pylist() == ["#2", "1", "3"]
 
