@@ -168,6 +168,8 @@ def _fault(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         advice = nearest(str(item["loc"][-1]), _settings_beside(item["loc"])) or "remove it or correct its name"
         return f"{path}: there is no such setting. Next step: {advice}"
+    if item["type"] == "tuple_type" and isinstance(item["input"], str):
+        return f"{path}: must be a list. Found: {item['input']!r}. Next step: write [{item['input']}]"
     found = "" if path in ("source", "target") else f" Found: {item['input']!r}."
     return f"{path}: {item['msg']}.{found} Next step: correct it, or leave it out for the default"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from synth_engine.config import Config
 from synth_engine.errors import ConfigurationError, SourceDataError
@@ -212,11 +213,29 @@ def _as_arrow(tables: Mapping[str, AnyTable], argument: str = "tables") -> dict[
         if isinstance(table, pa.Table) or _is_frame(table)
         if (again := _repeated_names(table))
     ]
+    faults = faults or [fault for name, table in tables.items() for fault in _faults_of_values(f"{argument}.{name}", table)]
     if faults:
         raise ConfigurationError(faults)
     return {
         name: table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False) for name, table in tables.items()
     }
+
+
+def _faults_of_values(path: str, table: AnyTable) -> list[str]:
+    """What no table can be made of. What Arrow says of values is left out: it repeats one."""
+    if not len(table.columns):
+        return [f"{path}: must have columns. Found: none. Next step: leave it out"]
+    if isinstance(table, pa.Table):
+        wide = [f.name for f in table.schema if f.type == pa.uint64() and (pc.max(table[f.name]).as_py() or 0) >= 2**63]
+        return [f"{path}.{column}: whole numbers must be below 2^63. Next step: pass them as decimals or text" for column in wide]
+    faults = []
+    for column in table.columns:
+        try:
+            pa.Array.from_pandas(table[column])
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            rule = "all values must be of one type that Arrow has"
+            faults.append(f"{path}.{column}: {rule}. Found: dtype {table[column].dtype}. Next step: convert the column")
+    return faults
 
 
 def _repeated_names(table: AnyTable) -> list[str]:

@@ -53,5 +53,5 @@ class Advance:
         if tenth > self._said:
             self._said = tenth
             speed = per_second(self._done, self._began)
-            left = (total - self._done) / max(speed, 1e-9)
+            left = (total - self._done) / speed if speed else None
             self._listener(Progress(self._step, self._table, self._done, total, "rows", left, {"rows/s": round(speed)}))

@@ -16,7 +16,7 @@ from synth_engine.config import Policy
 from synth_engine.errors import SourceDataError
 from synth_engine.polymorphic import is_of_type
 from synth_engine.schema import ForeignKey, PolymorphicKey, Schema, Table
-from synth_engine.schema.types import arrow_schema
+from synth_engine.schema.types import arrow_schema, base_type
 from synth_engine.workspace import FileEntry, Workspace
 
 ROW_GROUP = 65_536
@@ -139,7 +139,7 @@ def _identified(workspace: Workspace, table: Table, faults: list[KeyFault]) -> N
 
 
 def _columns_with_nulls(workspace: Workspace, table: Table) -> list[str]:
-    """Columns that must not be null and are, by the counts in the footers of the parts."""
+    """Columns that must not be null and are, by the counts in the footers of the parts; numbers that are not finite are taken for nulls."""
     nulls = dict.fromkeys((c.name for c in table.columns if not c.nullable), 0)
     for path in workspace.parts(workspace.snapshot(table.name)):
         with workspace.open(path) as stream:
@@ -148,6 +148,10 @@ def _columns_with_nulls(workspace: Workspace, table: Table) -> list[str]:
             for chunk in (group.column(i) for i in range(group.num_columns)):
                 if chunk.path_in_schema in nulls:
                     nulls[chunk.path_in_schema] += chunk.statistics.null_count
+    floats = [c.name for c in table.columns if c.name in nulls and not nulls[c.name] and base_type(c.data_type).startswith("float")]
+    for batch in read_batches(workspace, workspace.snapshot(table.name), floats) if floats else ():
+        for column in floats:
+            nulls[column] += len(batch) - pc.sum(pc.is_finite(batch[column])).as_py()
     return [column for column, count in nulls.items() if count]
 
 
@@ -220,7 +224,10 @@ def _refuse(faults: list[KeyFault]) -> None:
 def _any_null(data: pa.Table, columns: tuple[str, ...]) -> NDArray[np.bool_]:
     out = np.zeros(data.num_rows, dtype=np.bool_)
     for column in columns:
-        out |= data[column].is_null().to_numpy()
+        missing = data[column].is_null()
+        if pa.types.is_floating(data[column].type):
+            missing = pc.invert(pc.fill_null(pc.is_finite(data[column]), False))
+        out |= missing.to_numpy()
     return out
 
 

@@ -15,6 +15,9 @@ from synth_engine.schema.types import base_type, to_arrow
 SAMPLED_ROWS = 200_000
 """Rows from the start of a table that decide about kinds and undeclared keys."""
 
+MOST_EXACT = 2.0**53
+"""Whole numbers up to it are exact as floats."""
+
 
 def refine_schema(
     schema: Schema,
@@ -59,7 +62,7 @@ def column_statistics(table: Table, rows: pa.Table) -> dict[str, ColumnStatistic
 def _of_column(values: pa.ChunkedArray, kind: str) -> ColumnStatistics:
     distinct = int(pc.count_distinct(values).as_py())
     longest = integral = None
-    not_finite = 0
+    not_finite = long = 0
     if kind == "string" and values.null_count < len(values):
         longest = int(pc.max(pc.utf8_length(values)).as_py())
     if kind in ("float32", "float64", "decimal") and values.null_count < len(values):
@@ -67,4 +70,8 @@ def _of_column(values: pa.ChunkedArray, kind: str) -> ColumnStatistics:
         finite = pc.filter(numbers, pc.fill_null(pc.is_finite(numbers), False))
         integral = bool(pc.all(pc.equal(finite, pc.round(finite))).as_py()) if len(finite) else None
         not_finite = len(values) - values.null_count - len(finite)
-    return ColumnStatistics(len(values), values.null_count, distinct, longest, integral, not_finite)
+    if kind in ("int64", "decimal") and values.null_count < len(values):
+        places = getattr(values.type, "scale", 0)
+        whole = pc.multiply(pc.cast(values, pa.float64(), safe=False), 10.0**places)
+        long = int(pc.sum(pc.greater(pc.abs(whole), MOST_EXACT)).as_py() or 0)
+    return ColumnStatistics(len(values), values.null_count, distinct, longest, integral, not_finite, long)

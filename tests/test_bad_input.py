@@ -52,6 +52,18 @@ def test_an_unknown_table_of_entities(place: Place) -> None:
     assert message.startswith("privacy.entity_tables: there is no such table as 'purchse'. Next step: did you mean 'purchase'")
 
 
+def test_tables_of_entities_of_which_one_refers_to_another(place: Place) -> None:
+    message = refused(place, ConfigurationError, privacy={"entity_tables": ["customer", "purchase"]})
+    assert message.startswith(
+        "privacy.entity_tables: rows of purchase are part of those of customer, to which they refer. Next step: name one"
+    )
+
+
+def test_a_word_where_a_list_must_be(place: Place) -> None:
+    with pytest.raises(ConfigurationError, match=r"keep: must be a list. Found: 'customer'. Next step: write \[customer\]"):
+        place.run(keep="customer")
+
+
 def test_an_unknown_column_in_the_config(place: Place) -> None:
     message = refused(place, ConfigurationError, columns={"customer": {"twon": {"kind": "category"}}})
     assert message.startswith("columns.customer.twon: there is no such column in table 'customer'. Next step: did you mean 'town'")

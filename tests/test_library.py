@@ -227,6 +227,19 @@ def test_rows_that_break_the_keys_are_told_with_counts(schema_file: Path) -> Non
     assert "policy" not in str(caught.value)  # Python takes none
 
 
+def test_what_no_table_can_be_made_of_is_told_by_column_and_never_by_value() -> None:
+    tables = {
+        "a": pd.DataFrame({"age": [1, 2, "Zebedee"], "z": [1j, 2j, 3j], "n": [1, 2, 3]}),
+        "b": pd.DataFrame(),
+        "c": pa.table({"u": pa.array([1, 2**63], pa.uint64())}),
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        train(tables)
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["tables.a.age", "tables.a.z", "tables.b", "tables.c.u"]
+    assert all("Next step: " in fault for fault in caught.value.faults)
+    assert "Zebedee" not in str(caught.value)
+
+
 @pytest.mark.parametrize("as_arrow", [False, True])
 def test_columns_of_one_name_are_refused(as_arrow: bool) -> None:
     frame = pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"])

@@ -156,6 +156,16 @@ def test_nulls_in_any_column_that_must_not_have_them_are_found(workspace: Worksp
     assert left["t"]["id"] == [1, 3]
 
 
+def test_numbers_that_are_not_finite_are_nulls_where_there_must_be_none(workspace: Workspace) -> None:
+    table = Table("t", (Column("id", Kind.INTEGER, "int64", False), Column("x", Kind.DECIMAL, "float64", False)))
+    data = pa.table({"id": [1, 2, 3, 4], "x": [1.5, float("inf"), float("nan"), 2.5]})
+    write_table(workspace, workspace.snapshot("t"), table, data.to_batches())
+    with pytest.raises(SourceDataError, match=r"t: 2 nulls in \(x\)"):
+        mend_keys(workspace, Schema.of([table]), Policy())
+    mend_keys(workspace, Schema.of([table]), Policy(duplicate_keys="drop"))
+    assert read_table(workspace, workspace.snapshot("t"), table)["id"].to_pylist() == [1, 4]
+
+
 def test_null_empties_the_key_of_orphans_and_keeps_their_rows(workspace: Workspace) -> None:
     faults, left = mended(workspace, [GOOD, ORPHANS], orphans="null")
     assert [f.rows for f in faults] == [2]

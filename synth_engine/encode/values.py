@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
 from synth_engine.encode.written import read, write
@@ -57,10 +58,16 @@ def from_floats(values: Floats, data_type: str) -> pa.Array:
         "int32": (-(2**31), 2**31 - 1),
         "date": (-719162, 2932896),
         "time": (0, 86_400 * scale - 1),
-    }.get(kind, (-(2**62), 2**62))
-    whole = np.clip(np.rint(filled * scale), low, high).astype(np.int64)
-    integers = pa.array(whole, mask=missing)
+    }.get(kind, (-(2**62), 2**62) if scale > 1 else (-(2**63), 2**63 - 1))
+    integers = pa.array(_whole(filled * scale, low, high), mask=missing)
     return integers.cast(pa.int32()).cast(target) if kind == "date" else integers.cast(target)
+
+
+def _whole(values: Floats, low: int, high: int) -> NDArray[np.int64]:
+    """The nearest whole numbers from `low` to `high`, exactly so at the ends of the type, which floats only come near to."""
+    rounded = np.rint(values)
+    above, below = rounded >= high, rounded <= low
+    return np.select([above, below], [np.int64(high), np.int64(low)], np.where(above | below, 0, rounded).astype(np.int64))
 
 
 def _decimals(filled: Floats, missing: np.ndarray, data_type: str) -> pa.Array:

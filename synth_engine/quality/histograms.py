@@ -145,7 +145,7 @@ def _continuous(title: str, kind: str, column: Column, values: Sequence[NDArray[
     if len(real) < FEWEST_ROWS:
         return Histogram(title, kind, True, (), missing[0], missing[1])
     low, high = (float(q) for q in np.quantile(real, OUTSIDE))
-    step = _round_step((high - low) / MOST_BINS, column)
+    step = max(_round_step((high - low) / MOST_BINS, column), 2 * np.spacing(max(abs(low), abs(high))))  # or bins would have no width
     edges = np.arange(math.floor(low / step), math.floor(high / step) + 2, dtype=np.float64) * step
     counts = [np.histogram(np.clip(side, edges[0], np.nextafter(edges[-1], -np.inf)), edges)[0] for side in (real, synthetic)]
     bounds, ours, theirs = _merge(edges, *counts)

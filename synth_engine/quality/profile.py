@@ -46,6 +46,8 @@ MOST_CATEGORY_CELLS = 30
 MOST_CATEGORIES = 1_000
 SAMPLED_ROWS = 20_000
 HOUR, DAY = 3_600.0, SECONDS_PER_DAY
+YEARLY = 10 * 366 * DAY
+"""Seconds from which on bounds of moments are told by the year."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CATEGORY_TYPES = frozenset({"string", "boolean", "int16", "int32", "int64"})
@@ -304,7 +306,8 @@ def _step(spread: float, column: Column) -> float:
 
 
 def _outward(low: float, high: float, column: Column) -> tuple[float, float]:
-    """Round bounds strictly beyond the extremes: numbers to a twentieth of the spread, moments to whole months or hours.
+    """Round bounds strictly beyond the extremes, which are of one row each: numbers to a twentieth of the spread, whole ones to fives at
+    least, moments to whole hours, months, or years where they span ten.
 
     A column that is never negative stays so: that says nothing about one row.
     """
@@ -312,15 +315,20 @@ def _outward(low: float, high: float, column: Column) -> tuple[float, float]:
     if moment == "time":
         return np.floor(low / HOUR) * HOUR, min((np.floor(high / HOUR) + 1) * HOUR, DAY)
     if moment:
-        return _month(low, after=False), _month(high, after=True)
+        yearly = high - low >= YEARLY
+        return _month(low, after=False, yearly=yearly), _month(high, after=True, yearly=yearly)
     step = _step(high - low if high > low else abs(high), column)
+    step = max(step, 5.0) if base_type(column.data_type).startswith("int") else step
     below, above = (np.ceil(low / step) - 1) * step, (np.floor(high / step) + 1) * step
     return (max(below, 0.0) if low >= 0 else float(below)), (min(above, 0.0) if high <= 0 else float(above))
 
 
-def _month(seconds: float, *, after: bool) -> float:
+def _month(seconds: float, *, after: bool, yearly: bool) -> float:
+    """The first second of the month, or `yearly` of the year, or of the one `after` it."""
     moment = _EPOCH + timedelta(seconds=seconds)
     first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    if yearly:
+        first = first.replace(month=12 if after else 1)
     if after:
         first += timedelta(days=calendar.monthrange(first.year, first.month)[1])
     return (first - _EPOCH).total_seconds()

@@ -33,6 +33,7 @@ def check_settings(schema: Schema, config: Config) -> Schema:
     ]
     for setting, listed in (("keep", config.keep), ("privacy.entity_tables", config.privacy.entity_tables)):
         faults += [_unknown(setting, f"table as {name!r}", name, schema.tables) for name in listed if name not in schema.tables]
+    faults += _entities_of_entities(schema, config.privacy.entity_tables)
     faults += rows_that_are_given(config.rows, config.keep, config.structure)
     faults += links_that_are_given(config.links.temperature, config.structure)
     faults += kept_faults(schema, config.keep) if not _pointing_nowhere(schema.tables) and not polymorphic_faults(schema.tables) else []
@@ -59,6 +60,25 @@ def check_settings(schema: Schema, config: Config) -> Schema:
     if faults:
         raise ConfigurationError(faults)
     return Schema(tables)
+
+
+def _entities_of_entities(schema: Schema, named: Collection[str]) -> list[str]:
+    """Faults of tables named as entities that refer, directly or by way of others, to another one: rows are part of one entity."""
+    faults = []
+    for name in named:
+        above: set[str] = set()
+        waiting = [name]
+        while waiting:
+            table = schema.tables.get(waiting.pop())
+            parents = {key.parent for key in table.foreign_keys} if table else set()
+            waiting += sorted(parents - above)
+            above |= parents
+        faults += [
+            f"privacy.entity_tables: rows of {name} are part of those of {other}, to which they refer. Next step: name one of the two"
+            for other in named
+            if other in above - {name}
+        ]
+    return faults
 
 
 def rows_that_are_given(rows: Mapping[str, int], kept: Collection[str], structure: str) -> list[str]:

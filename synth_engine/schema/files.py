@@ -261,6 +261,8 @@ def form_fault(item: Any) -> str:
         kinds = [kind.value for kind in Kind]
         advice = f"{_otherwise(str(item['input']), kinds)}write one of {', '.join(kinds)}"
         return str(SynthError(f"{path}: a kind must be one this product knows", value=repr(item["input"]), advice=advice))
+    if item["type"] == "tuple_type" and isinstance(item["input"], str):
+        return str(SynthError(f"{path}: must be a list", value=repr(item["input"]), advice=f"write [{item['input']}]"))
     if item["type"] == "missing":
         return str(SynthError(f"{path}: this entry must be there", advice="add it"))
     return str(SynthError(f"{path}: {item['msg']}", value=repr(item["input"]), advice="correct it, see docs/schema-file.md"))

@@ -33,7 +33,7 @@ class ColumnStatistics:
 
     `distinct` counts values other than null; `max_length` is the longest string in characters, None for other types;
     `all_integral` says that every finite number is whole, None for other types and where none was seen; `not_finite` counts
-    numbers that are infinite or NaN.
+    numbers that are infinite or NaN, `long` integers and decimals of more digits than a float holds.
     """
 
     rows: int
@@ -42,6 +42,7 @@ class ColumnStatistics:
     max_length: int | None = None
     all_integral: bool | None = None
     not_finite: int = 0
+    long: int = 0
 
     @property
     def values(self) -> int:
@@ -79,7 +80,7 @@ def _refine_table(table: Table, statistics: Mapping[str, ColumnStatistics], writ
         for column in table.columns
     )
     refined = replace(table, columns=columns)
-    notes = [] if is_kept else [*_notes_of_kinds(refined), *_notes_of_nulls(refined, statistics), *_notes_of_infinity(statistics)]
+    notes = [] if is_kept else [*_notes_of_kinds(refined), *_notes_of_nulls(refined, statistics), *_notes_of_numbers(refined, statistics)]
     return replace(refined, notes=table.notes + tuple(note for note in notes if note not in table.notes))
 
 
@@ -148,9 +149,15 @@ def _notes_of_nulls(table: Table, statistics: Mapping[str, ColumnStatistics]) ->
     return [f"column {name} holds nothing but nulls as far as was looked" for name in empty]
 
 
-def _notes_of_infinity(statistics: Mapping[str, ColumnStatistics]) -> list[str]:
-    return [
-        f"column {name} holds {found.not_finite} numbers that are infinite or NaN, as far as was looked: they are taken for nulls"
-        for name, found in statistics.items()
-        if found.not_finite
-    ]
+def _notes_of_numbers(table: Table, statistics: Mapping[str, ColumnStatistics]) -> list[str]:
+    notes = []
+    for name, found in statistics.items():
+        if found.not_finite:
+            notes.append(
+                f"column {name} holds {found.not_finite} numbers that are infinite or NaN, as far as was looked: they are taken for nulls"
+            )
+        if found.long and table.column(name).kind in (Kind.INTEGER, Kind.DECIMAL):
+            notes.append(
+                f"column {name} holds {found.long} numbers of more than 15 digits, as far as was looked: those beyond are not kept"
+            )
+    return notes

@@ -23,6 +23,14 @@ def there_and_back(values: np.ndarray, coder: NumberCoder, key: int = 3) -> np.n
     return coder.decode(coder.encode(values), uniforms(key, np.arange(len(values))))
 
 
+@pytest.mark.parametrize("end", [2**63 - 1, -(2**63)])
+def test_the_ends_of_the_type_come_out_as_they_are(end):
+    """The largest number often stands for no end."""
+    column = array([end, 5] * 40, "int64")
+    encoder = NumberEncoder.fit(column, "int64", np.arange(80), EncodingSettings())
+    assert encoder.decode(encoder.encode(column), draw_of(np.arange(80), 80)).to_pylist() == [end, 5] * 40
+
+
 @fully
 @given(numbers, st.integers(1, 6), st.integers(1, 64))
 def test_what_comes_out_lies_between_the_means_of_the_outermost_entities(values, entities, bins):

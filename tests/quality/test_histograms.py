@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from synth_engine.quality.histograms import FEWEST_ROWS, OTHER, Histogram, associations, degrees, distributions
+from synth_engine.quality.report import bars
 from synth_engine.schema import Column, Kind, Schema, Table
 
 
@@ -61,6 +62,13 @@ def test_missing_shares_stand_apart():
 def test_degenerate_columns_are_drawn_or_left_empty(values, kind, data_type):
     text = [None if v is None else str(v) for v in values] if data_type == "string" else values
     assert len(drawn(text, kind, data_type).bins) <= 1
+
+
+@pytest.mark.parametrize("value", [99_999_999_999_999_999, 2**63 - 1, -(2**62)])
+def test_constants_too_large_for_bins_of_one_have_a_bar_with_a_width(value):
+    found = bars(drawn([value] * 20, Kind.INTEGER, "int64"))
+    assert all(bar.width > 0 for bar in found)
+    assert sum(bar.real > 0 for bar in found) == 1
 
 
 def test_degrees_include_childless_parents(shop):

@@ -49,6 +49,19 @@ def test_a_column_that_is_never_negative_stays_so():
     assert of([0, 0, 3, 5, 9] * 20, Kind.INTEGER, "int32").low == 0
 
 
+def test_bounds_of_a_few_whole_numbers_do_not_tell_the_largest():
+    assert of([1, 2, 3, 4, 5, 6] * 20 + [17], Kind.INTEGER, "int32").high == 20
+
+
+def test_bounds_of_many_years_are_told_by_the_year():
+    days = [datetime(1899, 9, 9).date(), *(datetime(1950, 1, 1).date() + timedelta(days=40 * d) for d in range(400))]
+    found = of(days, Kind.DATE, "date")
+    assert [(datetime(1970, 1, 1) + timedelta(seconds=b)).date().isoformat() for b in (found.low, found.high)] == [
+        "1899-01-01",
+        "1994-01-01",
+    ]
+
+
 def test_every_bin_holds_enough_rows():
     values = [1] * 500 + [1000, 2000, 3000]
     found = of(values, Kind.INTEGER, "int64")

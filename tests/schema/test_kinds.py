@@ -8,7 +8,7 @@ import pytest
 from synth_engine.errors import ConfigurationError
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from synth_engine.schema.kinds import MAX_CATEGORIES, MAX_CATEGORY_LENGTH, ColumnStatistics, refine_kinds
-from synth_engine.schema.types import default_kind
+from synth_engine.schema.types import default_kind, to_arrow
 from synth_engine.statistics import column_statistics
 
 
@@ -57,6 +57,16 @@ def test_numbers_that_are_not_finite_are_noted() -> None:
     assert (found.nulls, found.not_finite) == (1, 2)
     (note,) = one_column("float64", found).notes
     assert note == "column x holds 2 numbers that are infinite or NaN, as far as was looked: they are taken for nulls"
+
+
+@pytest.mark.parametrize("data_type", ["int64", "decimal(38,2)"])
+def test_numbers_of_more_digits_than_are_kept_are_noted(data_type: str) -> None:
+    column = Column("x", default_kind(data_type), data_type)
+    values = pa.table({"x": pa.array([7, 10**17 + 1, None], pa.int64()).cast(to_arrow(data_type))})
+    found = column_statistics(Table("t", (column,)), values)["x"]
+    assert found.long == 1
+    (note,) = one_column(data_type, found).notes
+    assert note == "column x holds 1 numbers of more than 15 digits, as far as was looked: those beyond are not kept"
 
 
 def test_an_empty_table_is_no_column_of_nulls() -> None:

@@ -79,6 +79,9 @@ def test_a_file_with_a_header_only_is_an_empty_table(tmp_path: Path) -> None:
         (b"secret,SECRET,x\n1,2,3\n", "column 2 has the name of another one"),
         (b"secret, secret\n1,2\n", "column 2 has the name of another one"),
         (b"secret,,column1\n1,2,3\n", "column 3 has the name of another one"),
+        (b"secret,1956-03-02,87400\nsecret2,1960-01-01,5\n", "column 2 is named like one of its values"),
+        (b"secret,3.25\nsecret2,4.5\n", "column 2 is named like one of its values"),
+        (b"secret\tid\n1\t2\n", "its one column has tabs, semicolons or bars in its name"),
         (b"secret\n" + b"1,2\n" * 3, "line 2 has 2 fields, the first line has 1"),
     ],
 )
@@ -97,7 +100,7 @@ def test_a_file_that_is_gone_is_no_fault_of_its_lines(tmp_path: Path) -> None:
     assert not isinstance(raised.value, SourceDataError)
 
 
-@pytest.mark.parametrize("header", ['"a" ,b', "Ä,ä", "straße,STRASSE"])
+@pytest.mark.parametrize("header", ['"a" ,b', "Ä,ä", "straße,STRASSE", "2019,2020"])
 def test_names_that_the_reader_keeps_apart_are_kept(tmp_path: Path, header: str) -> None:
     _csv(tmp_path, "t", header + "\n1,2\n")
     assert len(_types(tmp_path)) == 2
