@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 SchemaFiles: TypeAlias = str | Path | Sequence[str | Path]
 """The path of a schema file, or of several."""
 
+NOT_FOR_ARROW = (pa.ArrowException, TypeError, ValueError, OverflowError)
+"""What Arrow raises at values that it cannot hold in one column."""
+
 NOT_HERE = {
     "rows": "pass rows to generate",
     "key_start": "pass key_start to generate",
@@ -213,29 +216,37 @@ def _as_arrow(tables: Mapping[str, AnyTable], argument: str = "tables") -> dict[
         if isinstance(table, pa.Table) or _is_frame(table)
         if (again := _repeated_names(table))
     ]
-    faults = faults or [fault for name, table in tables.items() for fault in _faults_of_values(f"{argument}.{name}", table)]
     if faults:
         raise ConfigurationError(faults)
-    return {
-        name: table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False) for name, table in tables.items()
-    }
-
-
-def _faults_of_values(path: str, table: AnyTable) -> list[str]:
-    """What no table can be made of. What Arrow says of values is left out: it repeats one."""
-    if not len(table.columns):
-        return [f"{path}: must have columns. Found: none. Next step: leave it out"]
-    if isinstance(table, pa.Table):
-        wide = [f.name for f in table.schema if f.type == pa.uint64() and (pc.max(table[f.name]).as_py() or 0) >= 2**63]
-        return [f"{path}.{column}: whole numbers must be below 2^63. Next step: pass them as decimals or text" for column in wide]
-    faults = []
-    for column in table.columns:
+    arrow = {}
+    for name, table in tables.items():
         try:
-            pa.Array.from_pandas(table[column])
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            arrow[name] = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+        except NOT_FOR_ARROW:  # what it says repeats a value
+            faults += _faults_of_values(f"{argument}.{name}", table)
+    faults += [fault for name, table in arrow.items() for fault in _faults_of_columns(f"{argument}.{name}", table)]
+    if faults:
+        raise ConfigurationError(faults)
+    return arrow
+
+
+def _faults_of_values(path: str, frame: pd.DataFrame) -> list[str]:
+    """Columns of a DataFrame that Arrow has no type for."""
+    faults = []
+    for column in frame.columns:
+        try:
+            pa.Array.from_pandas(frame[column])
+        except NOT_FOR_ARROW:
             rule = "all values must be of one type that Arrow has"
-            faults.append(f"{path}.{column}: {rule}. Found: dtype {table[column].dtype}. Next step: convert the column")
-    return faults
+            faults.append(f"{path}.{column}: {rule}. Found: dtype {frame[column].dtype}. Next step: convert the column")
+    return faults or [f"{path}: must be a table that Arrow can hold. Next step: pass it as an Arrow table"]
+
+
+def _faults_of_columns(path: str, table: pa.Table) -> list[str]:
+    if not table.num_columns:
+        return [f"{path}: must have columns. Found: none. Next step: leave it out"]
+    wide = [f.name for f in table.schema if f.type == pa.uint64() and (pc.max(table[f.name]).as_py() or 0) >= 2**63]
+    return [f"{path}.{column}: whole numbers must be below 2^63. Next step: pass them as decimals or text" for column in wide]
 
 
 def _repeated_names(table: AnyTable) -> list[str]:
