@@ -11,7 +11,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_engine.model import learning, preparation, sampling, training
+from synth_engine.model import learning, sampling, training
 from synth_engine.model.partners import Partners
 from synth_engine.model.preparation import PreparedTable
 from synth_engine.model.state import TableModel
@@ -90,7 +90,6 @@ VARIANTS: dict[str, Variant] = {
     "half-as-long": Variant("half the passes and steps, at up to twice the rate", {(learning, "Schedule"): _half_as_long}),
     "twice-as-long": Variant("twice the passes and steps, at down to half the rate", {(learning, "Schedule"): _twice_as_long}),
     "all-slots": Variant("all slots of small tables inform each other", {(training, "MANY_ROWS"): 0}),
-    "row-entities": Variant("each row an entity, whomever it refers to", {(preparation, "_owners_are_entities"): _never}),
     "chance": Variant("slots drawn by chance alone, not spread evenly", {(sampling, "MOST_SPREAD"): -1}),
     "no-averaging": Variant("weights as they are, not averaged", {(training, "AVERAGING"): 0.0}),
 }

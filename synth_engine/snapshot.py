@@ -151,7 +151,7 @@ def _columns_with_nulls(workspace: Workspace, table: Table) -> list[str]:
     floats = [c.name for c in table.columns if c.name in nulls and not nulls[c.name] and base_type(c.data_type).startswith("float")]
     for batch in read_batches(workspace, workspace.snapshot(table.name), floats) if floats else ():
         for column in floats:
-            nulls[column] += len(batch) - pc.sum(pc.is_finite(batch[column])).as_py()
+            nulls[column] += pc.sum(_missing(batch[column])).as_py() or 0
     return [column for column, count in nulls.items() if count]
 
 
@@ -224,11 +224,15 @@ def _refuse(faults: list[KeyFault]) -> None:
 def _any_null(data: pa.Table, columns: tuple[str, ...]) -> NDArray[np.bool_]:
     out = np.zeros(data.num_rows, dtype=np.bool_)
     for column in columns:
-        missing = data[column].is_null()
-        if pa.types.is_floating(data[column].type):
-            missing = pc.invert(pc.fill_null(pc.is_finite(data[column]), False))
-        out |= missing.to_numpy()
+        out |= _missing(data[column]).to_numpy()
     return out
+
+
+def _missing(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Which values are null, or numbers that are not finite."""
+    if pa.types.is_floating(values.type):
+        return pc.invert(pc.fill_null(pc.is_finite(values), False))
+    return values.is_null()
 
 
 def _repeated(data: pa.Table, columns: tuple[str, ...]) -> NDArray[np.bool_]:

@@ -97,6 +97,7 @@ class NumberCoder:
         if not len(values):
             return cls(np.zeros(0), np.zeros((0, KNOTS)), places)
         low, high = protected_bounds(values, entity, settings.extreme_entities, rough)
+        is_rough = are_too_few(entity, settings.extreme_entities)
         chosen = _spread_sample(len(values), MOST_FITTED)
         values, entity = values[chosen], entity[chosen]
         step = common_step(values, places)
@@ -117,7 +118,7 @@ class NumberCoder:
         once = _one_per_entity(codes, entity, ~spike[codes])  # or else many rows of one entity would make a knot of its value
         rest = once[np.argsort(values[once], kind="stable")]
         knots = quantile_bins(values[rest], entity[rest], bins, settings.extreme_entities)
-        coder = cls(distinct[spike], knots, places, step, is_rough=are_too_few(entity, settings.extreme_entities))
+        coder = cls(distinct[spike], knots, places, step, is_rough=is_rough)
         coder._fit_endings(values[rest], entity[rest], settings.rare_entities)
         return coder
 

@@ -71,6 +71,7 @@ def _entities_of_entities(schema: Schema, named: Collection[str]) -> list[str]:
         while waiting:
             table = schema.tables.get(waiting.pop())
             parents = {key.parent for key in table.foreign_keys} if table else set()
+            parents |= {parent for key in table.polymorphic for _, parent, _ in key.parents} if table else set()
             waiting += sorted(parents - above)
             above |= parents
         faults += [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _LINE = re.compile(r"CSV Error on Line: (\d+)")
@@ -12,21 +12,19 @@ _FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 _OPEN_QUOTE = "a field whose quotation mark is never closed, or is followed by something"
 _REASONS = {"unicode": "is not UTF-8", "unterminated quote": f"begins {_OPEN_QUOTE}"}
 _LIMIT = csv.field_size_limit()
-
-
 _VALUE = re.compile(r"\s*(\d{4}-\d\d-\d\d.*|[+-]?\d*\.\d+)\s*")
 """A date or a broken number; whole ones may well be names, as years are."""
 
 
-def fault_of_names(written: Sequence[str | None], read: Sequence[str], types: Sequence[str]) -> str | None:
-    """What is wrong with the names in the first line of a CSV file, of which the reader made these, its columns being of these types;
-    None if nothing is. Columns without a name get one."""
-    if len(read) == 1 and any(separator in read[0] for separator in "\t;|"):
+def fault_of_names(written: Sequence[str | None], types: Mapping[str, str]) -> str | None:
+    """What is wrong with the names as written in the first line of a CSV file, None if nothing is; `types` are those of the columns by the
+    names that the reader gave them. Columns without a name get one."""
+    if len(types) == 1 and any(separator in next(iter(types)) for separator in "\t;|"):
         return "its one column has tabs, semicolons or bars in its name, which separate nothing"
-    for place, (name, data_type) in enumerate(zip(written, types, strict=True), 1):
+    for place, (name, data_type) in enumerate(zip(written, types.values(), strict=True), 1):
         if name and data_type != "string" and _VALUE.fullmatch(name):
             return f"column {place} is named like one of its values: the first line must hold names"
-    for place, (name, found) in enumerate(zip(written, read, strict=True), 1):
+    for place, (name, found) in enumerate(zip(written, types, strict=True), 1):
         if name and name.strip() != found:
             return f"column {place} has the name of another one (case and spaces around it do not count)"
     return None

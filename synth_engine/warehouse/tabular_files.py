@@ -99,7 +99,7 @@ def columns_of(table: TableFiles) -> tuple[Column, ...]:
             with duckdb.connect() as connection:
                 types = _csv_types(connection, table.entry)
                 first = connection.read_csv(escape(str(table.entry)), all_varchar=True, **{**_CSV, "header": False}).limit(1).fetchall()
-            if fault := fault_of_names(first[0], list(types), list(types.values())):
+            if fault := fault_of_names(first[0], types):
                 raise _unreadable(table, f"in {table.entry}, {fault}")
             return tuple(Column(name, default_kind(data_type), data_type) for name, data_type in types.items())
         schema = pq.read_schema(table.files[0])
