@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from synth_engine.model import learning, sampling, training
 from synth_engine.model.partners import Partners
-from synth_engine.model.preparation import PreparedTable
+from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.state import TableModel
 from synth_engine.model.summaries import Summary
 

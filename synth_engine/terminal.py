@@ -124,6 +124,8 @@ def show_step(manifest: Manifest, finished_now: Collection[str]) -> None:
         console.print(f"{manifest.step}: nothing to do, it was done before, at {_finished([manifest])}, and nothing has changed since")
     for table, count in manifest.facts.get("rows", {}).items():
         console.print(f"  {escape(table)}: {count:,} rows")
+    for entity in manifest.facts.get("entities", []):
+        console.print(f"  {escape(entity)}")
     for fault in manifest.facts.get("key_faults", []):
         console.print(f"  {escape(fault)}, treated as policy says")
 

@@ -117,6 +117,7 @@ def test_each_step_leaves_a_manifest_that_names_what_it_read(finished: Place) ->
         finished.workspace.verify(manifest)
     assert manifests["extract"].facts["rows"] == manifests["generate"].facts["rows"] == {"customer": CUSTOMERS, "purchase": ORDERS}
     assert manifests["train"].facts["reproducible"] is True
+    assert manifests["train"].facts["entities"] == ["customer: each row is an entity, with its rows of purchase"]
     assert manifests["validate"].facts["passed"] is True
 
 
@@ -127,7 +128,7 @@ def test_the_report_says_how_good_the_twin_is(finished: Place) -> None:
     assert set(facts["privacy"]) == {"customer", "purchase"}
     page = finished.workspace.read_bytes(facts["path"]).decode()
     assert "purchase" in page
-    assert "customer" in page
+    assert "customer: each row is an entity, with its rows of purchase" in page
     assert json.loads(finished.workspace.read_bytes(finished.workspace.scores))["fidelity"]
 
 
@@ -223,6 +224,8 @@ def test_what_one_customer_has_in_many_rows_is_written_only_if_each_row_is_said_
         twin.run(privacy=privacy, training={"max_epochs": 20})
         told = "values are protected for each row of purchase" in twin.workspace.read_bytes(twin.workspace.report).decode()
         assert told == bool(entity_tables)
+        separate = "customer: each row is an entity", "purchase: each row is an entity"
+        assert (tuple(twin.workspace.require("train").facts["entities"]) == separate) == bool(entity_tables)
         written[folder] = {value for (value,) in query(twin.file, "SELECT DISTINCT agreed FROM twin.purchase")}
     assert written == {"default": {"by all"}, "rows": {"by all", "by one alone"}}
 

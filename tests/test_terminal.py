@@ -101,6 +101,11 @@ def test_a_step_is_shown_with_its_time_and_rows(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "extract: done in 1.2 s\n  orders: 12,345 rows\n"
 
 
+def test_training_says_whom_values_are_protected_for(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show_step(manifest("train", entities=["users: each row is an entity, with its rows of orders"]), {"train"})
+    assert capsys.readouterr().out.splitlines()[1] == "  users: each row is an entity, with its rows of orders"
+
+
 def test_a_step_that_was_done_before_says_so_and_when(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show_step(manifest("extract", rows={"orders": 12345}), set())
     told = "extract: nothing to do, it was done before, at 2026-11-21 09:30:00 UTC, and nothing has changed since\n"

@@ -13,7 +13,8 @@ from synth_engine.encode.written import with_written_moments
 from synth_engine.errors import ConfigurationError
 from synth_engine.model.context import Context
 from synth_engine.model.generated import GeneratedTable
-from synth_engine.model.preparation import PreparedTable, prepare
+from synth_engine.model.preparation import prepare
+from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.state import Model
 from synth_engine.polymorphic import expanded_tables, is_of_type
 from synth_engine.schema import Schema

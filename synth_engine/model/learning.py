@@ -24,7 +24,8 @@ from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
-from synth_engine.model.preparation import PreparedTable, depths_of, encode_table, prepare
+from synth_engine.model.preparation import depths_of, encode_table, prepare
+from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
 from synth_engine.model.state import KeyModel, Model, TableModel, context_of
 from synth_engine.model.summaries import Summary, summarise, summarise_jointly
@@ -134,6 +135,7 @@ class _Learner:
         self.model.tables[name] = TableModel(
             name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, None, one.ordinal
         )
+        self.model.tables[name].part_of = one.part_of
         self.model.tables[name].keys_follow = _followed_column(one, generators)
         self.model.tables[name].types_alone = {r.type_column: types_alone(r, one.data) for r in one.table.polymorphic}
         for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):

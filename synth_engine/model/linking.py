@@ -18,7 +18,7 @@ from synth_engine.model.keyvalues import KeyValues, Marks, Rows, groups, present
 from synth_engine.model.learning import degree_features, link_codes, own_code
 from synth_engine.model.links import NONE, assign, capped, fit_to_groups, forest, roots_of_groups, spread, with_roots
 from synth_engine.model.openings import Openings
-from synth_engine.model.preparation import take_or_nan
+from synth_engine.model.prepared import take_or_nan
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.polymorphic import alternatives, is_of_type, type_of
 from synth_engine.randomness import generator, stream

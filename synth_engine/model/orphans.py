@@ -14,7 +14,7 @@ from synth_engine.encode.base import EncodingSettings
 from synth_engine.encode.bloom import BloomFilter
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.errors import Terminal
-from synth_engine.model.preparation import PreparedTable
+from synth_engine.model.prepared import PreparedTable
 from synth_engine.randomness import generator, stream
 
 ROUNDS, SPARE = 5, 64

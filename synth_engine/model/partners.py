@@ -19,7 +19,7 @@ from synth_engine.encode.base import Floats
 from synth_engine.encode.values import to_floats
 from synth_engine.model.clusters import MOST_CODES, PARENTS_PER_CODE, Features, clustered, nearest
 from synth_engine.model.coarse import GROUPS, is_ordered
-from synth_engine.model.preparation import PreparedTable
+from synth_engine.model.prepared import PreparedTable
 from synth_engine.randomness import generator
 
 ENOUGH_PARENTS = 100

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synth_engine.errors import ConfigurationError
-from synth_engine.model.preparation import PreparedTable
+from synth_engine.model.prepared import PreparedTable
 
 Rows = NDArray[np.int64]
 

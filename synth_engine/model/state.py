@@ -58,7 +58,8 @@ class TableModel:
     """Everything learned about one table. `joint_codes` is the vocabulary size of the joint summary of its children,
     None where at most one key refers to it. `hidden_rows` are the hidden tokens of a reference table's rows: they are
     dealt out as they are, so that every hub is there exactly once. `types_alone` holds for the type column of each polymorphic
-    reference the types that rows which refer to nobody have."""
+    reference the types that rows which refer to nobody have. `part_of` is the key to the entity that rows are part of (None: each is one);
+    like `trainings` it is known of a model just trained."""
 
     name: str
     rows: int
@@ -76,6 +77,7 @@ class TableModel:
     hidden_rows: NDArray[np.int32] | None = None
     trainings: dict[str, TrainingResult] = field(default_factory=dict)
     types_alone: dict[str, list[str | None]] = field(default_factory=dict)
+    part_of: int | None = None
 
     @property
     def live_keys(self) -> list[int]:
@@ -188,6 +190,21 @@ class Model:
             name: {**table.encoder.protections(), **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())}}
             for name, table in self.written.items()
         }
+
+    def entities(self) -> list[str]:
+        """Whom values are protected for, a sentence for each table whose rows are entities."""
+        parts: dict[str, list[str]] = {}
+        for name in self.tables:
+            root = name
+            while (part_of := self.tables[root].part_of) is not None:
+                root = self.tables[root].keys[part_of].key.parent
+            if name in self.written:
+                parts.setdefault(root, []).append(name)
+        return [
+            f"{root}: each row is an entity"
+            + (f", with its rows of {', '.join(others)}" if (others := [n for n in names if n != root]) else "")
+            for root, names in parts.items()
+        ]
 
     def changes(self, rows: Mapping[str, int]) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what of its format cannot be kept in so many rows, where anything cannot."""

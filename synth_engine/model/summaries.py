@@ -18,7 +18,7 @@ from synth_engine.encode.base import Floats
 from synth_engine.encode.values import to_floats
 from synth_engine.model.clusters import CHILDREN_INSTEAD, MOST_CODES, PARENTS_PER_CODE, clustered
 from synth_engine.model.coarse import GROUPS, is_ordered
-from synth_engine.model.preparation import PreparedTable
+from synth_engine.model.prepared import PreparedTable
 from synth_engine.randomness import generator
 
 CHUNK = 1_000_000

@@ -31,6 +31,7 @@ class ReportInput:
     degrees: Mapping[str, Histogram]
     associations: Mapping[str, Associations]
     privacy: Mapping[str, Mapping[str, Any]]
+    entities: Sequence[str]
     protections: Sequence[str]
     steps: Sequence[tuple[str, float]]
     versions: Mapping[str, str]
@@ -48,6 +49,7 @@ def build_report_input(
     *,
     privacy: Mapping[str, Mapping[str, Any]],
     validation: Mapping[str, Any] | None,
+    entities: Sequence[str],
     protections: Sequence[str],
     steps: Sequence[tuple[str, float]],
     versions: Mapping[str, str],
@@ -64,6 +66,7 @@ def build_report_input(
         degrees={k.label(name): degrees(name, k, real, synthetic) for name, table in schema.tables.items() for k in table.foreign_keys},
         associations={name: matrix for name, matrix in matrices.items() if matrix is not None},
         privacy=privacy,
+        entities=entities,
         protections=protections,
         steps=steps,
         versions=versions,

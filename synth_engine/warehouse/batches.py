@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synth_engine.errors import WarehouseError
+from synth_engine.errors import SourceDataError, WarehouseError
 from synth_engine.schema import Table
 from synth_engine.schema.types import arrow_schema
 
@@ -41,7 +41,7 @@ def _within_calendar(table: Table, batches: Iterable[pa.RecordBatch]) -> Iterato
             )
             outside = pc.sum(pc.or_(pc.less(column, first), pc.greater(column, last))).as_py()
             if outside:
-                raise WarehouseError(
+                raise SourceDataError(
                     f"Column {field.name!r} of table {table.name!r} must hold moments of the years 1 to 9999",
                     value=f"{outside} others in a batch (infinity, or before our era)",
                     advice="correct them in the source, or leave the table out",

@@ -11,16 +11,9 @@ import pytest
 from synth_engine.encode import table as table_encoding
 from synth_engine.encode.base import EncodingSettings
 from synth_engine.encode.relative import Reference
-from synth_engine.model.preparation import (
-    HELD_OUT,
-    LONGEST_SEQUENCE,
-    SERIES_WINDOW,
-    PreparedTable,
-    encode_table,
-    in_units_of,
-    prepare,
-    previous_values,
-)
+from synth_engine.model.owners import LONGEST_SEQUENCE, SERIES_WINDOW
+from synth_engine.model.preparation import HELD_OUT, encode_table, prepare
+from synth_engine.model.prepared import PreparedTable, in_units_of, previous_values
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from tests.model import shop
 

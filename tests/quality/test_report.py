@@ -35,6 +35,7 @@ def report(shop) -> ReportInput:
         score(shop.schema, shop.real, twin),
         privacy=privacy,
         validation=validation,
+        entities=["customers: each row is an entity, with its rows of orders"],
         protections=["orders.status: 2 categories of fewer than 5 entities were replaced"],
         steps=[("train", 141.2), ("generate", 22.9)],
         versions={"python": "3.11.4"},
@@ -119,7 +120,18 @@ def test_a_category_that_is_not_synthetic_is_not_on_the_page(shop):
     validation = {"passed": True, "expectations": 1, "failures": (), "checks": {"primary key": 1}}
     page = render(
         build_report_input(
-            shop.schema, real, twin, scores, privacy={}, validation=validation, protections=[], steps=[], versions={}, seed=0, notes=[]
+            shop.schema,
+            real,
+            twin,
+            scores,
+            privacy={},
+            validation=validation,
+            entities=[],
+            protections=[],
+            steps=[],
+            versions={},
+            seed=0,
+            notes=[],
         )
     )
     assert "paid" in page
@@ -171,6 +183,7 @@ def hostile_report() -> ReportInput:
             "failures": [{"table": HOSTILE, "expectation": HOSTILE, "count": 1, "detail": None}],
             "checks": {},
         },
+        entities=[HOSTILE],
         protections=[HOSTILE],
         steps=[(HOSTILE, 1.0)],
         versions={HOSTILE: HOSTILE},

@@ -10,7 +10,14 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from synth_engine.errors import ConfigurationError, PublicationRefused, WarehouseError, WarehouseUnavailable
+from synth_engine.errors import (
+    ConfigurationError,
+    PublicationRefused,
+    SourceDataError,
+    SynthError,
+    WarehouseError,
+    WarehouseUnavailable,
+)
 from synth_engine.schema import Column, Kind, Schema, Table
 from synth_engine.warehouse import open_warehouse, staging_name
 from synth_engine.warehouse.postgres_types import native_type, neutral_type
@@ -194,10 +201,20 @@ def test_domains_enums_arrays_and_partitions_are_reflected_without_surprises(pos
     assert read_all(postgres_shop.warehouse, "public")["t"].to_pylist()[0]["l"] == "{1}"
 
 
-@pytest.mark.parametrize("value", ["DATE 'infinity'", "TIMESTAMP '-infinity'", "DATE '0044-03-15 BC'", "'nan'::numeric"])
-def test_a_value_no_arrow_type_holds_is_refused_by_column_without_the_value(postgres_shop: Shop, value: str) -> None:
+@pytest.mark.parametrize(
+    "value, error",
+    [
+        ("DATE 'infinity'", SourceDataError),
+        ("TIMESTAMP '-infinity'", SourceDataError),
+        ("DATE '0044-03-15 BC'", SourceDataError),
+        ("'nan'::numeric", WarehouseError),
+    ],
+)
+def test_a_value_no_arrow_type_holds_is_refused_by_column_without_the_value(
+    postgres_shop: Shop, value: str, error: type[SynthError]
+) -> None:
     _run(postgres_shop, " ".join(["CREATE TABLE public.t AS SELECT", value, "AS odd"]))
-    with pytest.raises(WarehouseError, match="'odd' of table 't'"):
+    with pytest.raises(error, match="'odd' of table 't'"):
         read_all(postgres_shop.warehouse, "public")
 
 
