@@ -25,6 +25,10 @@ FINEST_PACE, PACES_PER_OCTAVE = 1.0, 2
 """Paces are told on a grid of powers of two that begins at a second, and is the same for any data."""
 
 
+LONG_WAY = 16
+"""Siblings to come, on average over rows, from which on numbers have goals: where fewer come, the network remembers what came before."""
+
+
 @dataclass(frozen=True)
 class Reference:
     """Where a step starts from. `source` is `previous` (the previous sibling's value of the same column), `row` (the value of another
@@ -63,8 +67,10 @@ class RelativeEncoder:
     The other slots are the absolute coder's: drawn where the row is absolute, else following from the step (all of
     them for steps in seconds, the day alone for steps in days).
 
-    In sequences a slot stands before them that is not drawn, as it follows from what came before: the pace, the time left until the end
-    of the column's range for each sibling to come. Without it long sequences would run late, and crowd at the end."""
+    In sequences a slot stands before them that follows from what came before: the pace, what is left until the end for each sibling to
+    come. Of moments the end is that of the column's range: without it long sequences would run late, and crowd there. Of numbers in long
+    sequences it is the value of the last sibling, the goal: without it paths would wander about where they began. Rows without a
+    reference draw the pace, as a step, and by it set the goal of their siblings to come."""
 
     tag = "relative"
 
@@ -77,17 +83,19 @@ class RelativeEncoder:
         starts: Sequence[NDArray[np.bool_]],
         has_nulls: bool,
         paces: tuple[int, int] | None = None,
+        has_goals: bool = False,
     ) -> None:
         """`sides` tells for each reference on which side of it all values are (see `Stepper.side`), whether or not they are told from it;
         `starts` for each of the absolute coder's slots the tokens that rows without a reference may have: there may
         be few such rows (a series has one), too few to learn from what is usual at all other rows. `paces` are the fastest and the
-        slowest pace that several entities have, as points of the grid; None out of sequences."""
+        slowest pace of moments that several entities have, as points of the grid; None out of sequences. Paces of numbers that
+        have goals are told as the first stepper's steps."""
         self.absolute, self.steppers, self.data_type = absolute, list(steppers), data_type
         self.sides, self.starts = list(sides), list(starts)
-        self.has_nulls, self.paces = has_nulls, paces
-        self.lead = int(paces is not None)
-        """Number of the first slot that is drawn."""
-        paced = [2 + paces[1] - paces[0]] if paces else []
+        self.has_nulls, self.paces, self.has_goals = has_nulls, paces, has_goals
+        paced = [2 + paces[1] - paces[0]] if paces else [1 + self.steppers[0].coder.size] if has_goals else []
+        self.lead = len(paced)
+        """Number of the first slot after the pace."""
         self.slots = [*paced, FIRST_STEP + sum(s.coder.size for s in self.steppers), *absolute.slots]
 
     @classmethod
@@ -121,7 +129,9 @@ class RelativeEncoder:
         told = in_sequence or len(np.unique(entity[free])) >= settings.rare_entities  # a series may have one start only
         starts = _seen(absolute, values[free] if told else values[:0])
         has_nulls = not bool(known.all())
-        found = cls(absolute, steppers, data_type, sides, starts, has_nulls)
+        leads = bool(references) and references[0][0].source == "previous" and steppers[0].coder.size > 0
+        has_goals = not is_moment and leads and later is not None and float(later.mean()) >= LONG_WAY
+        found = cls(absolute, steppers, data_type, sides, starts, has_nulls, has_goals=has_goals)
         if is_moment and in_sequence and later is not None:
             points = found._grid_points(found.choose([base for _, base in references], len(values))[1], later)
             paced = known & np.isfinite(points)
@@ -148,8 +158,10 @@ class RelativeEncoder:
     def positions(self) -> list[Floats | None]:
         """Order of the tokens of each slot (see `Encoder.positions`)."""
         steps = [s.coder.positions() for s in self.steppers]
-        paced = [np.r_[np.nan, np.linspace(0, 1, self.slots[0] - 1)]] if self.paces else []
-        return [*paced, np.concatenate([np.full(FIRST_STEP, np.nan), *steps]), *self.absolute.positions()]
+        leading: list[Floats | None] = [np.r_[np.nan, np.linspace(0, 1, self.slots[0] - 1)]] if self.paces else []
+        if self.has_goals:
+            leading = [np.r_[np.nan, steps[0]]]
+        return [*leading, np.concatenate([np.full(FIRST_STEP, np.nan), *steps]), *self.absolute.positions()]
 
     def choose(self, references: Sequence[Floats], rows: int) -> tuple[NDArray[np.int64], Floats]:
         """For each of the `rows` the stepper that applies (-1: none, absolute) and its reference's value."""
@@ -160,15 +172,20 @@ class RelativeEncoder:
         return which, base
 
     def encode(
-        self, values: Floats, references: Sequence[Floats], later: NDArray[np.int64] | None = None
+        self, values: Floats, references: Sequence[Floats], later: NDArray[np.int64] | None = None, goals: Floats | None = None
     ) -> tuple[Tokens, NDArray[np.bool_]]:
-        """Tokens, and which of them the model has to learn (the others follow from those). `later` is that of `fit`."""
+        """Tokens, and which of them the model has to learn (the others follow from those). `later` is that of `fit`, `goals` the value of
+        each row's last sibling (NaN: unknown)."""
         which, base = self.choose(references, len(values))
         known, at = np.isfinite(values), self.lead
         tokens = np.zeros((len(values), len(self.slots)), dtype=np.int32)
         learn = np.ones(tokens.shape, dtype=np.bool_)
         if self.paces:
             tokens[:, 0], learn[:, 0] = self.pace(base, later), False
+        if self.has_goals and later is not None and goals is not None:
+            first = ~np.isfinite(base)
+            tokens[:, 0] = np.where(first, self._pace_to(goals, values, later), self._pace_to(goals, base, later + 1))
+            learn[:, 0] = first
         if known.any():
             tokens[known, at + 1 :] = self.absolute.encode(values[known])
         tokens[known, at] = ABSOLUTE
@@ -182,8 +199,20 @@ class RelativeEncoder:
             offset += stepper.coder.size
         return tokens, learn
 
-    def pace(self, base: Floats, later: NDArray[np.int64] | None) -> NDArray[np.int32]:
-        """Token of the first slot for rows with these references' values and so many siblings to come; 0 where either is unknown."""
+    def goals(self, values: Floats, paces: NDArray[np.int32], later: NDArray[np.int64], draw: Draw) -> Floats:
+        """Where the siblings to come arrive from these values at paces with these tokens; NaN where either is unknown."""
+        step = self.steppers[0].coder.decode(np.maximum(paces - 1, 0), draw.uniform(4))
+        return np.where(paces > 0, np.clip(values + step * later, *self.absolute.bounds()), np.nan)
+
+    def _pace_to(self, goals: Floats, values: Floats, steps: NDArray[np.int64]) -> NDArray[np.int32]:
+        known, tokens = np.isfinite(goals) & np.isfinite(values) & (steps > 0), np.zeros(len(goals), dtype=np.int32)
+        tokens[known] = 1 + self.steppers[0].coder.encode((goals - values)[known] / steps[known])
+        return tokens
+
+    def pace(self, base: Floats, later: NDArray[np.int64] | None, goals: Floats | None = None) -> NDArray[np.int32]:
+        """Token of the pace of rows with these references' values, so many siblings to come and these goals; 0 where any is unknown."""
+        if later is not None and goals is not None:
+            return self._pace_to(goals, base, later + 1)
         if self.paces is None or later is None:
             return np.zeros(len(base), dtype=np.int32)
         points = np.clip(self._grid_points(base, later), *self.paces)
@@ -313,6 +342,7 @@ class RelativeEncoder:
             "starts": [np.flatnonzero(seen).tolist() for seen in self.starts],
             "has_nulls": self.has_nulls,
             "paces": self.paces,
+            "has_goals": self.has_goals,
         }
 
     @classmethod
@@ -321,7 +351,7 @@ class RelativeEncoder:
         starts = [np.isin(np.arange(size), seen) for size, seen in zip(absolute.slots, raw["starts"], strict=True)]
         steppers = [Stepper.from_json(s) for s in raw["steppers"]]
         paces = tuple(raw["paces"]) if raw["paces"] else None
-        return cls(absolute, steppers, raw["data_type"], raw["sides"], starts, raw["has_nulls"], paces)
+        return cls(absolute, steppers, raw["data_type"], raw["sides"], starts, raw["has_nulls"], paces, raw["has_goals"])
 
     def tells_values(self) -> bool:
         """See `Encoder.tells_values`."""

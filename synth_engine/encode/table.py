@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,18 +115,26 @@ class TableEncoder:
         rows = len(next(iter(data.values()))) if data else 0
         tokens = np.zeros((rows, len(self.sizes)), dtype=np.int32)
         learn = np.ones(tokens.shape, dtype=np.bool_)
+        goals = {} if later is None else {name: values[np.arange(rows) + later] for name, values in self._with_goals(data)}
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
             told = {name: [values[part] for values in found] for name, found in references.items()}
             rest = None if later is None else later[part]
-            self._encode({name: values[part] for name, values in data.items()}, told, rest, tokens[part], learn[part])
+            ends = {name: values[part] for name, values in goals.items()}
+            self._encode({name: values[part] for name, values in data.items()}, told, rest, ends, tokens[part], learn[part])
         return tokens, learn
+
+    def _with_goals(self, data: Mapping[str, pa.Array]) -> Iterator[tuple[str, Floats]]:
+        for c in self.columns:
+            if isinstance(c.encoder, RelativeEncoder) and c.encoder.has_goals:
+                yield c.column.name, to_floats(data[c.column.name], c.column.data_type)
 
     def _encode(
         self,
         data: Mapping[str, pa.Array],
         references: Mapping[str, Sequence[Floats]],
         later: NDArray[np.int64] | None,
+        goals: Mapping[str, Floats],
         tokens: Tokens,
         learn: NDArray[np.bool_],
     ) -> None:
@@ -134,7 +142,7 @@ class TableEncoder:
         for c in self.columns:
             if isinstance(c.encoder, RelativeEncoder):
                 values = to_floats(data[c.column.name], c.column.data_type)
-                tokens[:, c.slots], learn[:, c.slots] = c.encoder.encode(values, references[c.column.name], later)
+                tokens[:, c.slots], learn[:, c.slots] = c.encoder.encode(values, references[c.column.name], later, goals.get(c.column.name))
             elif c.encoder:
                 tokens[:, c.slots] = c.encoder.encode(data[c.column.name])
                 if len(c.slots) > 1:  # the first slot of a moment says whether there is one

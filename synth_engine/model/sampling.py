@@ -40,13 +40,14 @@ class SameRow:
 @dataclass
 class RelativeColumn:
     """A column told as steps: its slots, its encoder, and for each stepper the reference of every row (`None` for the
-    previous sibling, which is known only while drawing). `values` is filled by sampling."""
+    previous sibling, which is known only while drawing). `values` and `goals` (see `RelativeEncoder`) are filled by sampling."""
 
     name: str
     slots: list[int]
     encoder: RelativeEncoder
     references: list[Floats | SameRow | None]
     values: Floats = field(default_factory=lambda: np.zeros(0))
+    goals: Floats | None = None
 
 
 @dataclass
@@ -127,6 +128,7 @@ class _Drawing:
         self.by_name = {column.name: column for column in request.relative}
         for column in request.relative:
             column.values = np.full(request.rows, np.nan)
+            column.goals = np.full(request.rows, np.nan) if column.encoder.has_goals else None
 
     def rows(
         self,
@@ -203,21 +205,29 @@ class _Drawing:
         encoder = column.encoder
         references = [self._reference(column, values, rows, t) for values in column.references]
         which, base = encoder.choose(references, len(rows))
-        if encoder.paces:
-            self._put(column.slots[0], moved(encoder.pace(base, later).astype(np.int64), self.device), tokens, embedded)
+        key = stream(self.request.seed, "column", column.name)
+        draw = Draw(rows, self.request.rows, lambda lane: uniforms(key, rows, lane))
+        goals = column.goals[rows - 1] if column.goals is not None and t else None
+        if encoder.lead:
+            pace = encoder.pace(base, later, goals)
+            if encoder.has_goals:  # who comes after nobody draws it
+                self._slot(column.slots[0], rows, tokens, embedded, side, None)
+                pace = np.where(np.isfinite(base), pace, tokens[:, column.slots[0]].cpu().numpy())
+            self._put(column.slots[0], moved(pace.astype(np.int64), self.device), tokens, embedded)
         first, *others = column.slots[encoder.lead :]
         self._slot(first, rows, tokens, embedded, side, encoder.allowed(which, base, later))
         for place, slot in enumerate(others):
             self._slot(slot, rows, tokens, embedded, side, encoder.allowed_start(place, which))
         drawn = tokens[:, column.slots].cpu().numpy().astype(np.int32)
-        key = stream(self.request.seed, "column", column.name)
-        draw = Draw(rows, self.request.rows, lambda lane: uniforms(key, rows, lane))
         values = encoder.decode(drawn, which, base, draw, later)
         values = encoder.in_order(values, references)
         encoder.follow(drawn, which, values)
         for place, slot in enumerate(column.slots):
             self._put(slot, moved(drawn[:, place].astype(np.int64), self.device), tokens, embedded)
         column.values[rows] = values
+        if column.goals is not None and later is not None:
+            set_now = encoder.goals(values, drawn[:, 0], later, draw)
+            column.goals[rows] = set_now if goals is None else np.where(np.isfinite(base), goals, set_now)
 
     def _reference(self, column: RelativeColumn, values: Floats | SameRow | None, rows: NDArray[np.int64], t: int | None) -> Floats:
         if isinstance(values, SameRow):

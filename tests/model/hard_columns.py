@@ -361,6 +361,32 @@ def journeys(owners: int, stops: int, seed: int) -> dict[str, pa.Table]:
     }
 
 
+DRIFTS = owned(number("height"))
+
+
+def drifts(owners: int, rows: int, seed: int) -> dict[str, pa.Table]:
+    """Levels that rise or fall in the long run, each at a rate of its own, by steps that are chance for the most part."""
+    rng = np.random.default_rng(seed)
+    rate = rng.choice([-1, 1], (owners, 1)) * rng.uniform(0.02, 0.03, (owners, 1))
+    height = rng.normal(0, 3, (owners, 1)) + np.cumsum(rate + rng.normal(0, 0.05, (owners, rows)), axis=1)
+    return {
+        "owners": pa.table({"id": pa.array(np.arange(owners))}),
+        "rows": pa.table(
+            {
+                "id": pa.array(np.arange(owners * rows)),
+                "owner": pa.array(np.repeat(np.arange(owners), rows)),
+                "height": height.round(5).reshape(-1),
+            }
+        ),
+    }
+
+
+def distances(rows: pa.Table, column: str) -> Floats:
+    """By how much a column moves from the first row of each owner to the last."""
+    owners = rows.select(["id", "owner", column]).to_pandas().sort_values(["owner", "id"]).groupby("owner")[column]
+    return (owners.last() - owners.first()).to_numpy()
+
+
 def steps(rows: pa.Table, column: str) -> Floats:
     """By how much a column moves from one row of an owner to the next."""
     frame = rows.select(["id", "owner", column]).to_pandas().sort_values(["owner", "id"])
