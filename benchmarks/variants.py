@@ -11,6 +11,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
+from synth_engine.encode import relative
 from synth_engine.model import learning, sampling, training
 from synth_engine.model.partners import Partners
 from synth_engine.model.prepared import PreparedTable
@@ -79,6 +80,7 @@ VARIANTS: dict[str, Variant] = {
     "one-parent": Variant("one parent in the context, not all", {(TableModel, "context_keys"): property(_first_parent)}),
     "no-siblings": Variant("rows not told of their earlier siblings", {(learning, "_has_siblings"): _never}),
     "no-partners": Variant("links without codes of co-parents", {(Partners, "fit"): _none}),
+    "no-goals": Variant("paths without a goal", {(relative, "LONG_WAY"): np.inf}),
     "any-order": Variant("every other batch in a random column order", {(learning, "Schedule"): _any_order}),
     "random-order": Variant(
         "all batches in random column orders", {(learning, "Schedule"): _any_order, (training, "column_orders"): _random_order}

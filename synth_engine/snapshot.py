@@ -85,7 +85,7 @@ def read_table(workspace: Workspace, folder: str, table: Table, columns: list[st
 
 @dataclass(frozen=True)
 class KeyFault:
-    """A key the source breaks: `kind` is `duplicates`, `nulls` (of floats: `nulls or infinities`) or `orphans`, in so many `rows`.
+    """A key the source breaks: `kind` is `duplicates`, `nulls` (of floats: `nulls, infinities or NaN`) or `orphans`, in so many `rows`.
     Of a polymorphic reference, rows with an id whose type is not declared are orphans."""
 
     table: str
@@ -126,8 +126,9 @@ def mend_keys(workspace: Workspace, schema: Schema, policy: Policy) -> list[KeyF
 def _identified(workspace: Workspace, table: Table, faults: list[KeyFault]) -> NDArray[np.bool_]:
     """Which rows have a primary key and all values they must have, and are the first with each key; adds the others' faults."""
     uniques = [u for u in (table.primary_key, *table.unique) if u]
-    broken = [("nulls", table.primary_key)] if table.primary_key else []
-    broken += [(_kind_of_missing(table, c), (c,)) for c in _columns_with_nulls(workspace, table) if c not in table.primary_key]
+    needed = [table.primary_key] if table.primary_key else []
+    needed += [(c,) for c in _columns_with_nulls(workspace, table) if c not in table.primary_key]
+    broken = [(_kind_of_missing(table, columns), columns) for columns in needed]
     keep = np.ones(_count_rows(workspace, table), dtype=np.bool_)
     for kind, columns in [*(("duplicates", u) for u in uniques), *broken]:
         data = read_table(workspace, workspace.snapshot(table.name), table, list(columns))
@@ -138,8 +139,9 @@ def _identified(workspace: Workspace, table: Table, faults: list[KeyFault]) -> N
     return keep
 
 
-def _kind_of_missing(table: Table, column: str) -> str:
-    return "nulls or infinities" if base_type(table.column(column).data_type).startswith("float") else "nulls"
+def _kind_of_missing(table: Table, columns: tuple[str, ...]) -> str:
+    floats = any(base_type(table.column(c).data_type).startswith("float") for c in columns)
+    return "nulls, infinities or NaN" if floats else "nulls"
 
 
 def _columns_with_nulls(workspace: Workspace, table: Table) -> list[str]:

@@ -160,7 +160,7 @@ def test_numbers_that_are_not_finite_are_nulls_where_there_must_be_none(workspac
     table = Table("t", (Column("id", Kind.INTEGER, "int64", False), Column("x", Kind.DECIMAL, "float64", False)))
     data = pa.table({"id": [1, 2, 3, 4], "x": [1.5, float("inf"), float("nan"), 2.5]})
     write_table(workspace, workspace.snapshot("t"), table, data.to_batches())
-    with pytest.raises(SourceDataError, match=r"t: 2 nulls or infinities in \(x\)"):
+    with pytest.raises(SourceDataError, match=r"t: 2 nulls, infinities or NaN in \(x\)"):
         mend_keys(workspace, Schema.of([table]), Policy())
     mend_keys(workspace, Schema.of([table]), Policy(duplicate_keys="drop"))
     assert read_table(workspace, workspace.snapshot("t"), table)["id"].to_pylist() == [1, 4]

@@ -25,8 +25,9 @@ FINEST_PACE, PACES_PER_OCTAVE = 1.0, 2
 """Paces are told on a grid of powers of two that begins at a second, and is the same for any data."""
 
 
-LONG_WAY = 16
-"""Siblings to come, on average over rows, from which on numbers have goals: where fewer come, the network remembers what came before."""
+LONG_WAY, NEAR = 16, 4
+"""Siblings to come, on average over rows, from which on numbers have goals: where fewer come, the network remembers what came before.
+And siblings to come of a row below which its pace is not told: it would be the step itself, and goals are about."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,44 @@ class Stepper:
         return cls(Reference(*raw["reference"]), NumberCoder.from_json(raw["coder"]), raw["in_days"], raw["side"])
 
 
+@dataclass(frozen=True)
+class Goals:
+    """What the sequences of a column come to: for each row the value (NaN: unknown), and whether it is the `first` of its sequence."""
+
+    values: Floats
+    first: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, values: Floats, later: NDArray[np.int64]) -> Goals:
+        """The last value of each sequence that is known; of those whose first one is not, none is. Rows of a sequence stand together, so
+        many siblings come `later`."""
+        first = np.r_[True, later[:-1] == 0][: len(later)]
+        starts = np.flatnonzero(first)
+        known = np.isfinite(values)
+        last = np.maximum.reduceat(np.where(known, np.arange(len(values)), -1), starts) if len(starts) else starts
+        ends = np.where(known[starts], values[np.maximum(last, 0)], np.nan)
+        return cls(np.repeat(ends, np.diff(np.r_[starts, len(values)])), first)
+
+    def part(self, rows: slice) -> Goals:
+        return Goals(self.values[rows], self.first[rows])
+
+    def mean_steps(self, values: Floats, base: Floats, later: NDArray[np.int64]) -> Floats:
+        """The step that would lead each row and all siblings to come from the one before, of value `base`, to the goal; of first ones those
+        to come from the row's own value. NaN where anything is unknown, or few siblings are to come."""
+        start, steps = np.where(self.first, values, base), np.where(self.first, later, later + 1)
+        found: Floats = (self.values - start) / np.maximum(steps, 1)
+        return np.where(later >= NEAR, found, np.nan)
+
+
 class RelativeEncoder:
     """First slot: null, absolute, or a step token of one of the `steppers`, the first of which has a reference is used.
     The other slots are the absolute coder's: drawn where the row is absolute, else following from the step (all of
     them for steps in seconds, the day alone for steps in days).
 
-    In sequences a slot stands before them that follows from what came before: the pace, what is left until the end for each sibling to
-    come. Of moments the end is that of the column's range: without it long sequences would run late, and crowd there. Of numbers in long
-    sequences it is the value of the last sibling, the goal: without it paths would wander about where they began. Rows without a
-    reference draw the pace, as a step, and by it set the goal of their siblings to come."""
+    In sequences of moments, and in long ones of numbers, a slot stands before them that follows from what came before: the pace, what is
+    left until the end for each sibling to come. Of moments the end is that of the column's range: without it long sequences would run
+    late, and crowd there. Of numbers it is the value of the last sibling, the goal: without it paths would wander about where they began.
+    The first sibling draws the pace, and by it sets the goal of all others."""
 
     tag = "relative"
 
@@ -83,17 +113,17 @@ class RelativeEncoder:
         starts: Sequence[NDArray[np.bool_]],
         has_nulls: bool,
         paces: tuple[int, int] | None = None,
-        has_goals: bool = False,
+        pacer: NumberCoder | None = None,
     ) -> None:
         """`sides` tells for each reference on which side of it all values are (see `Stepper.side`), whether or not they are told from it;
         `starts` for each of the absolute coder's slots the tokens that rows without a reference may have: there may
         be few such rows (a series has one), too few to learn from what is usual at all other rows. `paces` are the fastest and the
-        slowest pace of moments that several entities have, as points of the grid; None out of sequences. Paces of numbers that
-        have goals are told as the first stepper's steps."""
+        slowest pace of moments that several entities have, as points of the grid; None out of sequences. `pacer` tells the paces
+        of numbers that have goals."""
         self.absolute, self.steppers, self.data_type = absolute, list(steppers), data_type
         self.sides, self.starts = list(sides), list(starts)
-        self.has_nulls, self.paces, self.has_goals = has_nulls, paces, has_goals
-        paced = [2 + paces[1] - paces[0]] if paces else [1 + self.steppers[0].coder.size] if has_goals else []
+        self.has_nulls, self.paces, self.pacer = has_nulls, paces, pacer
+        paced = [2 + paces[1] - paces[0]] if paces else [1 + pacer.size] if pacer else []
         self.lead = len(paced)
         """Number of the first slot after the pace."""
         self.slots = [*paced, FIRST_STEP + sum(s.coder.size for s in self.steppers), *absolute.slots]
@@ -130,8 +160,10 @@ class RelativeEncoder:
         starts = _seen(absolute, values[free] if told else values[:0])
         has_nulls = not bool(known.all())
         leads = bool(references) and references[0][0].source == "previous" and steppers[0].coder.size > 0
-        has_goals = not is_moment and leads and later is not None and float(later.mean()) >= LONG_WAY
-        found = cls(absolute, steppers, data_type, sides, starts, has_nulls, has_goals=has_goals)
+        pacer = None
+        if not is_moment and leads and later is not None and float(later.mean()) >= LONG_WAY:
+            pacer = _pacer(values, references[0][1], entity, settings, later)
+        found = cls(absolute, steppers, data_type, sides, starts, has_nulls, pacer=pacer)
         if is_moment and in_sequence and later is not None:
             points = found._grid_points(found.choose([base for _, base in references], len(values))[1], later)
             paced = known & np.isfinite(points)
@@ -159,8 +191,8 @@ class RelativeEncoder:
         """Order of the tokens of each slot (see `Encoder.positions`)."""
         steps = [s.coder.positions() for s in self.steppers]
         leading: list[Floats | None] = [np.r_[np.nan, np.linspace(0, 1, self.slots[0] - 1)]] if self.paces else []
-        if self.has_goals:
-            leading = [np.r_[np.nan, steps[0]]]
+        if self.pacer:
+            leading = [np.r_[np.nan, self.pacer.positions()]]
         return [*leading, np.concatenate([np.full(FIRST_STEP, np.nan), *steps]), *self.absolute.positions()]
 
     def choose(self, references: Sequence[Floats], rows: int) -> tuple[NDArray[np.int64], Floats]:
@@ -172,20 +204,20 @@ class RelativeEncoder:
         return which, base
 
     def encode(
-        self, values: Floats, references: Sequence[Floats], later: NDArray[np.int64] | None = None, goals: Floats | None = None
+        self, values: Floats, references: Sequence[Floats], later: NDArray[np.int64] | None = None, goals: Goals | None = None
     ) -> tuple[Tokens, NDArray[np.bool_]]:
-        """Tokens, and which of them the model has to learn (the others follow from those). `later` is that of `fit`, `goals` the value of
-        each row's last sibling (NaN: unknown)."""
+        """Tokens, and which of them the model has to learn (the others follow from those). `later` is that of `fit`; `goals` are wanted
+        where there is a `pacer`."""
         which, base = self.choose(references, len(values))
         known, at = np.isfinite(values), self.lead
         tokens = np.zeros((len(values), len(self.slots)), dtype=np.int32)
         learn = np.ones(tokens.shape, dtype=np.bool_)
         if self.paces:
             tokens[:, 0], learn[:, 0] = self.pace(base, later), False
-        if self.has_goals and later is not None and goals is not None:
-            first = ~np.isfinite(base)
-            tokens[:, 0] = np.where(first, self._pace_to(goals, values, later), self._pace_to(goals, base, later + 1))
-            learn[:, 0] = first
+        if self.pacer:
+            assert later is not None and goals is not None
+            tokens[:, 0] = self._paces(goals.mean_steps(values, base, later))
+            learn[:, 0] = goals.first
         if known.any():
             tokens[known, at + 1 :] = self.absolute.encode(values[known])
         tokens[known, at] = ABSOLUTE
@@ -199,24 +231,37 @@ class RelativeEncoder:
             offset += stepper.coder.size
         return tokens, learn
 
-    def goals(self, values: Floats, paces: NDArray[np.int32], later: NDArray[np.int64], draw: Draw) -> Floats:
-        """Where the siblings to come arrive from these values at paces with these tokens; NaN where either is unknown."""
-        step = self.steppers[0].coder.decode(np.maximum(paces - 1, 0), draw.uniform(4))
-        return np.where(paces > 0, np.clip(values + step * later, *self.absolute.bounds()), np.nan)
-
-    def _pace_to(self, goals: Floats, values: Floats, steps: NDArray[np.int64]) -> NDArray[np.int32]:
-        known, tokens = np.isfinite(goals) & np.isfinite(values) & (steps > 0), np.zeros(len(goals), dtype=np.int32)
-        tokens[known] = 1 + self.steppers[0].coder.encode((goals - values)[known] / steps[known])
-        return tokens
-
-    def pace(self, base: Floats, later: NDArray[np.int64] | None, goals: Floats | None = None) -> NDArray[np.int32]:
-        """Token of the pace of rows with these references' values, so many siblings to come and these goals; 0 where any is unknown."""
-        if later is not None and goals is not None:
-            return self._pace_to(goals, base, later + 1)
+    def pace(self, base: Floats, later: NDArray[np.int64] | None) -> NDArray[np.int32]:
+        """Token of the pace of moments for rows with these references' values and so many siblings to come; 0 where either is unknown."""
         if self.paces is None or later is None:
             return np.zeros(len(base), dtype=np.int32)
         points = np.clip(self._grid_points(base, later), *self.paces)
         return np.where(np.isfinite(points), np.nan_to_num(points) - self.paces[0] + 1, 0).astype(np.int32)
+
+    def pace_to(self, goals: Floats, base: Floats, later: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Token of the pace of numbers for rows with these references' values, who are to come to these goals; 0 where either is unknown,
+        or few siblings are to come."""
+        return self._paces(Goals(goals, np.zeros(len(goals), np.bool_)).mean_steps(base, base, later))
+
+    def allowed_pace(self, later: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which tokens of the pace a first sibling may draw if so many are to come, shape (rows, tokens): unknown it is only where it is
+        not told or the value may be null."""
+        told = (later >= NEAR)[:, None]
+        mask = np.repeat(told, self.slots[0], axis=1)
+        mask[:, :1] = ~told | self.has_nulls
+        return mask
+
+    def goals(self, values: Floats, paces: NDArray[np.int32], later: NDArray[np.int64], draw: Draw) -> Floats:
+        """Where the siblings to come arrive from these values of first ones at paces with these tokens; NaN where either is unknown."""
+        assert self.pacer is not None
+        step = self.pacer.decode(np.maximum(paces - 1, 0), draw.uniform(4))
+        return np.where(paces > 0, np.clip(values + step * later, *self.absolute.bounds()), np.nan)
+
+    def _paces(self, steps: Floats) -> NDArray[np.int32]:
+        known, tokens = np.isfinite(steps), np.zeros(len(steps), dtype=np.int32)
+        if self.pacer:
+            tokens[known] = 1 + self.pacer.encode(steps[known])
+        return tokens
 
     def _grid_points(self, base: Floats, later: NDArray[np.int64]) -> Floats:
         """The grid point nearest to each row's pace; NaN without a reference."""
@@ -225,7 +270,7 @@ class RelativeEncoder:
         return points
 
     def allowed(self, which: NDArray[np.int64], base: Floats, later: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
-        """Which tokens of the first slot that is drawn a row may have, shape (rows, tokens): those of the stepper that applies to it
+        """Which tokens of the first slot after the pace a row may have, shape (rows, tokens): those of the stepper that applies to it
         that can lead into the column's range. From steps alone a sequence would in time walk out of it. `later` tells how many
         siblings are to come: the shortest step must leave room for each."""
         mask = np.zeros((len(which), self.slots[self.lead]), dtype=np.bool_)
@@ -342,7 +387,7 @@ class RelativeEncoder:
             "starts": [np.flatnonzero(seen).tolist() for seen in self.starts],
             "has_nulls": self.has_nulls,
             "paces": self.paces,
-            "has_goals": self.has_goals,
+            "pacer": self.pacer.to_json() if self.pacer else None,
         }
 
     @classmethod
@@ -351,7 +396,8 @@ class RelativeEncoder:
         starts = [np.isin(np.arange(size), seen) for size, seen in zip(absolute.slots, raw["starts"], strict=True)]
         steppers = [Stepper.from_json(s) for s in raw["steppers"]]
         paces = tuple(raw["paces"]) if raw["paces"] else None
-        return cls(absolute, steppers, raw["data_type"], raw["sides"], starts, raw["has_nulls"], paces, raw["has_goals"])
+        pacer = NumberCoder.from_json(raw["pacer"]) if raw["pacer"] else None
+        return cls(absolute, steppers, raw["data_type"], raw["sides"], starts, raw["has_nulls"], paces, pacer)
 
     def tells_values(self) -> bool:
         """See `Encoder.tells_values`."""
@@ -359,6 +405,15 @@ class RelativeEncoder:
 
     def protections(self) -> list[str]:
         return ["longest and shortest distances drawn in to the mean of the outermost entities"]
+
+
+def _pacer(
+    values: Floats, base: Floats, entity: NDArray[np.int64], settings: EncodingSettings, later: NDArray[np.int64]
+) -> NumberCoder | None:
+    """Tells mean steps, which are finer than any one of them; None where there are none."""
+    steps = Goals.of(values, later).mean_steps(values, base, later)
+    known = np.isfinite(steps)
+    return NumberCoder.fit(steps[known], entity[known], settings, None) if known.any() else None
 
 
 def _common_range(points: Floats, entity: NDArray[np.int64], fewest: int) -> tuple[int, int]:

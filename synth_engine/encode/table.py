@@ -15,7 +15,7 @@ from synth_engine.encode.base import AS_FOUND, Draw, Encoder, EncodingSettings, 
 from synth_engine.encode.category import CategoryEncoder
 from synth_engine.encode.moment import MomentEncoder
 from synth_engine.encode.number import NumberEncoder
-from synth_engine.encode.relative import Reference, RelativeEncoder
+from synth_engine.encode.relative import Goals, Reference, RelativeEncoder
 from synth_engine.encode.text import TextEncoder, UuidEncoder
 from synth_engine.encode.uuids import UuidForm, are_uuids
 from synth_engine.encode.values import from_floats, to_floats
@@ -69,8 +69,8 @@ class TableEncoder:
     @property
     def never_null(self) -> frozenset[int]:
         """The slots whose token 0 would be a null in a column without any."""
-        drawn_first = {c.slots[c.encoder.lead if isinstance(c.encoder, RelativeEncoder) else 0]: c for c in self.columns if c.slots}
-        return frozenset(slot for slot, c in drawn_first.items() if not c.has_nulls)
+        decisive = {c.slots[c.encoder.lead if isinstance(c.encoder, RelativeEncoder) else 0]: c for c in self.columns if c.slots}
+        return frozenset(slot for slot, c in decisive.items() if not c.has_nulls)
 
     @property
     def empty_after(self) -> dict[int, int]:
@@ -115,18 +115,18 @@ class TableEncoder:
         rows = len(next(iter(data.values()))) if data else 0
         tokens = np.zeros((rows, len(self.sizes)), dtype=np.int32)
         learn = np.ones(tokens.shape, dtype=np.bool_)
-        goals = {} if later is None else {name: values[np.arange(rows) + later] for name, values in self._with_goals(data)}
+        goals = {} if later is None else {name: Goals.of(values, later) for name, values in self._with_goals(data)}
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
             told = {name: [values[part] for values in found] for name, found in references.items()}
             rest = None if later is None else later[part]
-            ends = {name: values[part] for name, values in goals.items()}
+            ends = {name: found.part(part) for name, found in goals.items()}
             self._encode({name: values[part] for name, values in data.items()}, told, rest, ends, tokens[part], learn[part])
         return tokens, learn
 
     def _with_goals(self, data: Mapping[str, pa.Array]) -> Iterator[tuple[str, Floats]]:
         for c in self.columns:
-            if isinstance(c.encoder, RelativeEncoder) and c.encoder.has_goals:
+            if isinstance(c.encoder, RelativeEncoder) and c.encoder.pacer:
                 yield c.column.name, to_floats(data[c.column.name], c.column.data_type)
 
     def _encode(
@@ -134,7 +134,7 @@ class TableEncoder:
         data: Mapping[str, pa.Array],
         references: Mapping[str, Sequence[Floats]],
         later: NDArray[np.int64] | None,
-        goals: Mapping[str, Floats],
+        goals: Mapping[str, Goals],
         tokens: Tokens,
         learn: NDArray[np.bool_],
     ) -> None:

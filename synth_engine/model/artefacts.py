@@ -95,6 +95,7 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
         "joint_codes": table.joint_codes,
         "hidden_rows": None if table.hidden_rows is None else table.hidden_rows.tolist(),
         "types_alone": table.types_alone,
+        "part_of": table.part_of,
         "encoder": table.encoder.to_json(),
         "references": {c: [[r.source, r.key, r.column] for r in found] for c, found in table.references.items()},
         "key_generators": {c: g.to_json() for c, g in table.key_generators.items()},
@@ -148,6 +149,7 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         raw["joint_codes"],
         None if raw["hidden_rows"] is None else np.array(raw["hidden_rows"], dtype=np.int32),
         types_alone=raw["types_alone"],
+        part_of=raw["part_of"],
     )
 
 

@@ -49,7 +49,7 @@ class Columns:
         uniques = [u for u in (schema.primary_key, *schema.unique) if u and any(c.column.name in u for c in table.encoder.columns)]
         needed = referred | {c for u in (schema.primary_key, *uniques) for c in u} | self._settled_by_the_row(made.name)
         needed |= {reference.type_column for reference in schema.polymorphic}
-        given = self.given_by_keys(table, made, deferred=False)
+        given = self._given_by_keys(table, made, deferred=False)
         for c in table.encoder.columns:
             name = c.column.name
             if name in given:
@@ -72,13 +72,13 @@ class Columns:
         schema = self.model.schema.tables[made.name]
         waiting = [u for u in (schema.primary_key, *schema.unique) if u and not set(u) <= made.columns.keys()]
         if waiting:
-            given = self.given_by_keys(table, made, deferred=True)
+            given = self._given_by_keys(table, made, deferred=True)
             self._make_unique(table, made, [u for u in waiting if not set(u) <= given.keys()], given)
 
     def whole(self, table: TableModel, made: GeneratedTable) -> dict[str, pa.Array]:
         """The columns that are there for all rows once all tables are: the others are for `decode`. Raises `Terminal` if a polymorphic
         reference cannot lead anywhere in rows where it has to."""
-        given = self.given_by_keys(table, made, deferred=True)
+        given = self._given_by_keys(table, made, deferred=True)
         for reference in self.model.twin.tables[made.name].polymorphic:
             given |= self._collapsed(table, made, reference, given)
         return {**made.columns, **given}
@@ -100,7 +100,7 @@ class Columns:
             )
         return found
 
-    def given_by_keys(self, table: TableModel, made: GeneratedTable, deferred: bool) -> dict[str, pa.Array]:
+    def _given_by_keys(self, table: TableModel, made: GeneratedTable, deferred: bool) -> dict[str, pa.Array]:
         """The columns of keys: the parents' values, or some where the row refers to nobody but has one."""
         given = self.values.key_columns(made, deferred)
         schema = self.model.schema.tables[made.name]
@@ -124,6 +124,7 @@ class Columns:
         return given
 
     def decode(self, table: TableModel, made: GeneratedTable, name: str, rows: NDArray[np.int64]) -> pa.Array:
+        """The values of a column that keys do not give, in these rows."""
         c = next(c for c in table.encoder.columns if c.column.name == name)
         if name in made.values:
             return from_floats(made.values[name][rows], c.column.data_type)

@@ -232,8 +232,6 @@ class Generation:
         source = self.model.tables[key.parent].encoder.column(reference.column)
         return in_units_of(take_or_nan(self.tables[key.parent].values[reference.column], made.parents[reference.key]), source, target)
 
-    # -- columns -------------------------------------------------------------------------------------------------------
-
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def batches(self, name: str, batch_rows: int) -> Iterator[pa.RecordBatch]:

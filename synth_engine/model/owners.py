@@ -98,9 +98,8 @@ def _row_mean_length(parent: NDArray[np.int64]) -> float:
     return float((counts**2).sum() / counts.sum()) if counts.sum() else 0.0
 
 
-def windows(sequence: NDArray[np.int64] | None) -> NDArray[np.int64]:
+def windows(sequence: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of the window each row of a long sequence stands in: a series has too few entities to hold some out."""
-    assert sequence is not None
     starts = np.r_[True, sequence[1:] != sequence[:-1]]
     index = np.arange(len(sequence)) - np.maximum.accumulate(np.where(starts, np.arange(len(sequence)), 0))
     return np.cumsum(index % SERIES_WINDOW == 0) - 1

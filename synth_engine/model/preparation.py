@@ -98,8 +98,8 @@ def _prepare_table(
         coarse = {name: codes[order] for name, codes in coarse.items()}
         moments = {name: values[order] for name, values in moments.items()}
     part_of = key_to_entity(to_entities, owner, parents)
-    in_windows = owner is not None and part_of is None
-    chance = uniforms(stream(seed, "held out"), next_entity + windows(sequence) if in_windows else entity)
+    apart = entity if sequence is None or part_of is not None else next_entity + windows(sequence)
+    chance = uniforms(stream(seed, "held out"), apart)
     held_out, alike = chance < HELD_OUT, (chance >= HELD_OUT) & (chance < 2 * HELD_OUT)
     if part_of is not None:
         whole, there = prepared[plan.keys[part_of].parent], parents[part_of] >= 0

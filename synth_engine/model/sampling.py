@@ -128,7 +128,7 @@ class _Drawing:
         self.by_name = {column.name: column for column in request.relative}
         for column in request.relative:
             column.values = np.full(request.rows, np.nan)
-            column.goals = np.full(request.rows, np.nan) if column.encoder.has_goals else None
+            column.goals = np.full(request.rows, np.nan) if column.encoder.pacer else None
 
     def rows(
         self,
@@ -201,18 +201,18 @@ class _Drawing:
         embedded: torch.Tensor,
         side: torch.Tensor | None,
     ) -> None:
-        """Draw the step, decode it, and fill in the slots that follow from the value."""
+        """Tell the pace, draw the step, decode it, and fill in the slots that follow from the value."""
         encoder = column.encoder
         references = [self._reference(column, values, rows, t) for values in column.references]
         which, base = encoder.choose(references, len(rows))
         key = stream(self.request.seed, "column", column.name)
         draw = Draw(rows, self.request.rows, lambda lane: uniforms(key, rows, lane))
-        goals = column.goals[rows - 1] if column.goals is not None and t else None
-        if encoder.lead:
-            pace = encoder.pace(base, later, goals)
-            if encoder.has_goals:  # who comes after nobody draws it
-                self._slot(column.slots[0], rows, tokens, embedded, side, None)
-                pace = np.where(np.isfinite(base), pace, tokens[:, column.slots[0]].cpu().numpy())
+        if encoder.pacer and not t:
+            to_come = np.zeros(len(rows), np.int64) if later is None else later
+            self._slot(column.slots[0], rows, tokens, embedded, side, encoder.allowed_pace(to_come))
+        elif encoder.lead:
+            goals = None if column.goals is None else column.goals[rows - 1]
+            pace = encoder.pace(base, later) if goals is None or later is None else encoder.pace_to(goals, base, later)
             self._put(column.slots[0], moved(pace.astype(np.int64), self.device), tokens, embedded)
         first, *others = column.slots[encoder.lead :]
         self._slot(first, rows, tokens, embedded, side, encoder.allowed(which, base, later))
@@ -226,8 +226,7 @@ class _Drawing:
             self._put(slot, moved(drawn[:, place].astype(np.int64), self.device), tokens, embedded)
         column.values[rows] = values
         if column.goals is not None and later is not None:
-            set_now = encoder.goals(values, drawn[:, 0], later, draw)
-            column.goals[rows] = set_now if goals is None else np.where(np.isfinite(base), goals, set_now)
+            column.goals[rows] = column.goals[rows - 1] if t else encoder.goals(values, drawn[:, 0], later, draw)
 
     def _reference(self, column: RelativeColumn, values: Floats | SameRow | None, rows: NDArray[np.int64], t: int | None) -> Floats:
         if isinstance(values, SameRow):

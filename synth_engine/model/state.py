@@ -58,8 +58,8 @@ class TableModel:
     """Everything learned about one table. `joint_codes` is the vocabulary size of the joint summary of its children,
     None where at most one key refers to it. `hidden_rows` are the hidden tokens of a reference table's rows: they are
     dealt out as they are, so that every hub is there exactly once. `types_alone` holds for the type column of each polymorphic
-    reference the types that rows which refer to nobody have. `part_of` is the key to the entity that rows are part of (None: each is one);
-    like `trainings` it is known of a model just trained."""
+    reference the types that rows which refer to nobody have. `part_of` is the number of the key to the entity that rows are part of
+    (None: each is one)."""
 
     name: str
     rows: int

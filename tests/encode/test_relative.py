@@ -1,99 +1,112 @@
-"""Numbers told as steps in sequences: how fast they come to where the last sibling is."""
+"""Numbers told as steps in long sequences: how fast they come to where the last sibling is."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
 
-from synth_engine.encode.base import Draw, EncodingSettings
-from synth_engine.encode.relative import Reference, RelativeEncoder
+from synth_engine.encode.base import EncodingSettings, Floats
+from synth_engine.encode.relative import NEAR, Goals, Reference, RelativeEncoder
 from tests.encode.subjects import draw_of
 
 OWNERS, ROWS = 60, 50
+ENTITY = np.repeat(np.arange(OWNERS), ROWS)
 LATER = np.tile(np.arange(ROWS)[::-1], OWNERS)
 
 
-@pytest.fixture(scope="module")
-def height() -> np.ndarray:
-    """Levels by owner and row, which rise or fall all the way."""
+def rising(places: int) -> Floats:
+    """Levels by owner and row, which rise or fall all the way, each at a rate of its own."""
     rng = np.random.default_rng(0)
     rate = rng.uniform(-0.2, 0.2, (OWNERS, 1))
-    return (rng.normal(0, 30, (OWNERS, 1)) + np.cumsum(rate + rng.normal(0, 0.1, (OWNERS, ROWS)), axis=1)).round(4)
+    return (rng.normal(0, 30, (OWNERS, 1)) + np.cumsum(rate + rng.normal(0, 0.1, (OWNERS, ROWS)), axis=1)).round(places)
 
 
-@pytest.fixture(scope="module")
-def before(height: np.ndarray) -> np.ndarray:
+def before(height: Floats) -> Floats:
     return np.concatenate([np.full((OWNERS, 1), np.nan), height[:, :-1]], axis=1).reshape(-1)
 
 
-@pytest.fixture(scope="module")
-def encoder(height: np.ndarray, before: np.ndarray) -> RelativeEncoder:
-    return fitted(height, before, LATER)
+def fitted(height: Floats, later: np.ndarray | None = LATER) -> RelativeEncoder:
+    references = [(Reference("previous"), before(height))]
+    return RelativeEncoder.fit(height.reshape(-1), references, ENTITY, EncodingSettings(), "float64", later)
 
 
-def fitted(height: np.ndarray, before: np.ndarray, later: np.ndarray | None) -> RelativeEncoder:
-    entity = np.repeat(np.arange(OWNERS), ROWS)
-    return RelativeEncoder.fit(height.reshape(-1), [(Reference("previous"), before)], entity, EncodingSettings(), "float64", later)
+def encoded(encoder: RelativeEncoder, height: Floats) -> tuple[np.ndarray, np.ndarray]:
+    return encoder.encode(height.reshape(-1), [before(height)], LATER, Goals.of(height.reshape(-1), LATER))
 
 
-def goals_of(height: np.ndarray) -> np.ndarray:
-    return np.repeat(height[:, -1], ROWS)
+@pytest.mark.parametrize("places", [0, 1, 4])
+def test_the_pace_of_the_first_sibling_leads_about_to_the_last_one_however_coarse_the_steps_are(places):
+    height = rising(places)
+    encoder = fitted(height)
+    paces = encoded(encoder, height)[0][::ROWS, 0]
+    goals = encoder.goals(height[:, 0], paces, LATER[::ROWS], draw_of(np.arange(OWNERS), OWNERS))
+    way = height[:, -1] - height[:, 0]
+    assert np.abs(goals - height[:, -1]).mean() < 0.25 * np.abs(way).mean()
+    assert (goals - height[:, 0]).std() == pytest.approx(way.std(), rel=0.2)
 
 
-def test_the_pace_is_the_step_that_would_lead_all_siblings_to_come_to_the_last_ones_value(encoder, height, before):
-    tokens, _ = encoder.encode(height.reshape(-1), [before], LATER, goals_of(height))
-    of_steps = encoder.steppers[0].coder
-    first = (height[:, -1] - height[:, 0]) / (ROWS - 1)
-    assert (tokens[::ROWS, 0] == 1 + of_steps.encode(first)).all()
-    second = (height[:, -1] - height[:, 0]) / (ROWS - 1)  # from where the first is
-    assert (tokens[1::ROWS, 0] == 1 + of_steps.encode(second)).all()
-    assert (tokens[ROWS - 1 :: ROWS, 0] == 1 + of_steps.encode(height[:, -1] - height[:, -2])).all()
+def test_siblings_are_told_by_which_steps_they_come_to_the_goal_until_it_is_near():
+    height = rising(4)
+    encoder, (last,) = fitted(height), height[:1, -1]
+    tokens, learn = encoded(encoder, height)
+    told = tokens[:, 0].reshape(OWNERS, ROWS)
+    assert (told[:, : ROWS - NEAR] > 0).all() and not told[:, ROWS - NEAR :].any()
+    base = before(height)
+    drawn = encoder.pace_to(np.full(ROWS - 1, last), base[1:ROWS], LATER[1:ROWS])
+    assert (drawn == told[0, 1:]).all()  # in drawing as in learning
+    assert (learn[:, 0].reshape(OWNERS, ROWS) == (np.arange(ROWS) == 0)).all()
 
 
-def test_only_those_who_come_after_nobody_draw_it(encoder, height, before):
-    _, learn = encoder.encode(height.reshape(-1), [before], LATER, goals_of(height))
-    assert (learn[:, 0] == ~np.isfinite(before)).all()
-    assert encoder.slots[0] == 1 + encoder.steppers[0].coder.size
-    assert len(encoder.positions()[0]) == encoder.slots[0]
+def test_the_goal_is_the_last_value_that_is_known_and_a_gap_on_the_way_does_not_change_it():
+    height = rising(4)
+    height[0, -3:], height[1, 10] = np.nan, np.nan
+    goals = Goals.of(height.reshape(-1), LATER).values.reshape(OWNERS, ROWS)
+    assert (goals[0] == height[0, -4]).all() and (goals[1] == height[1, -1]).all()
+    told = encoded(fitted(height), height)[0][:, 0].reshape(OWNERS, ROWS)
+    assert told[1, 11] == 0 and (told[1, 12 : ROWS - NEAR] > 0).all()
 
 
-def test_it_is_unknown_without_a_goal_or_a_value_and_for_those_who_are_alone(encoder, height, before):
-    values, goals, later = height.reshape(-1).copy(), goals_of(height), LATER.copy()
-    values[0], goals[ROWS : 2 * ROWS], later[2 * ROWS] = np.nan, np.nan, 0
-    tokens, learn = encoder.encode(values, [before], later, goals)
-    assert tokens[0, 0] == 0 and not tokens[ROWS : 2 * ROWS, 0].any() and tokens[2 * ROWS, 0] == 0
-    assert learn[[0, ROWS, 2 * ROWS], 0].all()
+def test_who_begins_without_a_value_or_is_alone_has_no_goal():
+    height = rising(4)
+    height[0, 0] = np.nan
+    told = encoded(fitted(height), height)[0][:, 0].reshape(OWNERS, ROWS)
+    assert not told[0].any() and told[1, 0] > 0
+    alone = Goals.of(np.array([5.0, 1.0, 2.0]), np.array([0, 1, 0]))
+    assert alone.values.tolist() == [5, 2, 2] and alone.first.tolist() == [True, True, False]
+    assert not len(Goals.of(np.zeros(0), np.zeros(0, np.int64)).values)
 
 
-def test_a_goal_is_as_far_as_all_siblings_to_come_get_at_the_pace_that_was_drawn_and_within_the_columns_range(encoder, height):
-    start, later = height[:, 0], np.full(OWNERS, ROWS - 1)
-    draw: Draw = draw_of(np.arange(OWNERS), OWNERS)
-    tokens = (1 + encoder.steppers[0].coder.encode((height[:, -1] - start) / later)).astype(np.int32)
-    goals = encoder.goals(start, tokens, later, draw)
+@pytest.mark.parametrize("gaps", [False, True])
+def test_a_first_sibling_draws_an_unknown_pace_only_if_its_value_may_be_missing_or_few_come_after_it(gaps):
+    height = rising(4)
+    if gaps:
+        height[0, 0] = np.nan
+    few, many = fitted(height).allowed_pace(np.array([NEAR - 1, NEAR]))
+    assert few[0] and not few[1:].any()
+    assert many[0] == gaps and many[1:].all()
+
+
+def test_goals_stay_within_the_columns_range_and_are_unknown_where_the_pace_or_the_value_is():
+    height = rising(4)
+    encoder, draw, later = fitted(height), draw_of(np.arange(2), 2), np.array([10_000, 10_000])
     low, high = encoder.absolute.bounds()
-    assert (goals >= low).all() and (goals <= high).all()
-    assert np.abs(goals - np.clip(height[:, -1], low, high)).mean() < 0.25 * np.abs(height[:, -1] - start).mean()
-    assert np.isnan(encoder.goals(start, np.zeros(OWNERS, np.int32), later, draw)).all()
-    assert np.isnan(encoder.goals(np.full(OWNERS, np.nan), tokens, later, draw)).all()
+    first, last = 1, encoder.slots[0] - 1
+    assert encoder.goals(height[:2, 0], np.array([first, last], np.int32), later, draw).tolist() == [low, high]
+    assert np.isnan(encoder.goals(np.array([np.nan, 1.0]), np.array([first, 0], np.int32), later, draw)).all()
 
 
-def test_short_sequences_have_no_goals(height, before):
-    assert not fitted(height, before, LATER // 2).has_goals
+def test_short_sequences_and_numbers_told_from_others_of_their_row_have_no_goals():
+    height = rising(4)
+    assert fitted(height).pacer and not fitted(height, LATER // 2).pacer and not fitted(height, None).pacer
+    references = [(Reference("row", column="ground"), height.reshape(-1) - 1), (Reference("previous"), before(height))]
+    assert not RelativeEncoder.fit(height.reshape(-1), references, ENTITY, EncodingSettings(), "float64", LATER).pacer
 
 
-def test_numbers_out_of_sequences_and_those_told_from_others_of_their_row_have_no_goals(height, before):
-    assert not fitted(height, before, None).has_goals
-    values, entity = height.reshape(-1), np.repeat(np.arange(OWNERS), ROWS)
-    references = [(Reference("row", column="ground"), values - 1), (Reference("previous"), before)]
-    assert not RelativeEncoder.fit(values, references, entity, EncodingSettings(), "float64", LATER).has_goals
-
-
-def test_what_was_written_is_read_again(encoder, height, before):
-    restored = RelativeEncoder.from_json(encoder.to_json())
-    assert restored.has_goals and restored.slots == encoder.slots
-    for one, other in zip(
-        encoder.encode(height.reshape(-1), [before], LATER, goals_of(height)),
-        restored.encode(height.reshape(-1), [before], LATER, goals_of(height)),
-        strict=True,
-    ):
-        assert (one == other).all()
+def test_what_was_written_is_read_again():
+    height = rising(1)
+    encoder = fitted(height)
+    restored = RelativeEncoder.from_json(json.loads(json.dumps(encoder.to_json())))
+    assert restored.slots == encoder.slots and len(restored.positions()[0]) == restored.slots[0]
+    assert all((one == other).all() for one, other in zip(encoded(encoder, height), encoded(restored, height), strict=True))

@@ -364,7 +364,7 @@ def journeys(owners: int, stops: int, seed: int) -> dict[str, pa.Table]:
 DRIFTS = owned(number("height"))
 
 
-def drifts(owners: int, rows: int, seed: int) -> dict[str, pa.Table]:
+def drifts(owners: int, rows: int, seed: int, places: int) -> dict[str, pa.Table]:
     """Levels that rise or fall in the long run, each at a rate of its own, by steps that are chance for the most part."""
     rng = np.random.default_rng(seed)
     rate = rng.choice([-1, 1], (owners, 1)) * rng.uniform(0.02, 0.03, (owners, 1))
@@ -375,7 +375,7 @@ def drifts(owners: int, rows: int, seed: int) -> dict[str, pa.Table]:
             {
                 "id": pa.array(np.arange(owners * rows)),
                 "owner": pa.array(np.repeat(np.arange(owners), rows)),
-                "height": height.round(5).reshape(-1),
+                "height": height.round(places).reshape(-1),
             }
         ),
     }

@@ -209,10 +209,15 @@ def test_a_path_moves_on_as_real_ones_do(journeys):
     assert strides[1].max() < 3 * strides[0].max()
 
 
-def test_a_path_comes_as_far_as_real_ones_do_though_no_single_step_tells_where_to():
-    real = hard.drifts(100, 100, 0)
-    far = [hard.distances(table, "height") for table in (real["rows"], twin_of(real, hard.DRIFTS, epochs=10)["rows"])]
+@pytest.mark.parametrize("places", [5, 1])
+def test_a_path_comes_as_far_as_real_ones_do_though_no_single_step_tells_where_to(places):
+    real = hard.drifts(100, 100, 0, places)
+    tables = real["rows"], twin_of(real, hard.DRIFTS, epochs=10)["rows"]
+    far = [hard.distances(table, "height") for table in tables]
     assert hard.ks(*far) <= 0.2
+    assert np.abs(far[1]).mean() == pytest.approx(np.abs(far[0]).mean(), rel=0.15)
+    strides = [hard.steps(table, "height").std() for table in tables]
+    assert strides[1] == pytest.approx(strides[0], rel=0.15)
 
 
 def test_what_has_to_move_because_it_is_unique_takes_along_what_ends_after_it():

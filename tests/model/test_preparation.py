@@ -10,7 +10,7 @@ import pytest
 
 from synth_engine.encode import table as table_encoding
 from synth_engine.encode.base import EncodingSettings
-from synth_engine.encode.relative import Reference
+from synth_engine.encode.relative import Reference, RelativeEncoder
 from synth_engine.model.owners import LONGEST_SEQUENCE, SERIES_WINDOW
 from synth_engine.model.preparation import HELD_OUT, encode_table, prepare
 from synth_engine.model.prepared import PreparedTable, in_units_of, previous_values
@@ -161,8 +161,12 @@ def test_references_are_in_the_unit_of_the_column_they_serve():
 
 
 def test_tokens_do_not_depend_on_how_many_rows_are_encoded_at_a_time(prepared, monkeypatch):
+    tables = [*prepared.values(), journeys(stops=60)]
+    encoders = encode_table(tables[-1], prepared, EncodingSettings(), 0, {})[0].columns
+    assert any(isinstance(c.encoder, RelativeEncoder) and c.encoder.pacer for c in encoders)  # what rows are told lies far ahead
+
     def encoded():
-        return [array for one in prepared.values() for array in encode_table(one, prepared, EncodingSettings(), 0, {})[1:]]
+        return [array for one in tables for array in encode_table(one, prepared, EncodingSettings(), 0, {})[1:]]
 
     whole = encoded()
     monkeypatch.setattr(table_encoding, "CHUNK", 7)
