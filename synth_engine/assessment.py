@@ -84,7 +84,7 @@ def _warnings(schema: Schema, facts: Mapping[str, Any]) -> list[str]:
     """What of the twin is real, less protected, or broken, on purpose; `facts` are those of training."""
     kept, structure = facts["kept"], facts["structure"]
     found = [f"These tables are real, not synthetic, and not part of the privacy figures: {', '.join(kept)}."] if kept else []
-    if entities := [name for name in facts["entity_tables"] if name not in kept]:
+    if entities := [name for name in facts["entity_tables"] if name not in kept and schema.tables[name].foreign_keys]:
         found.append(f"As the settings say, values are protected for each row of {', '.join(entities)}, not for whom it refers to.")
     if structure == "original":
         found.append(

@@ -40,7 +40,8 @@ NOT_HERE = {
     "rows": "pass rows to generate",
     "key_start": "pass key_start to generate",
     "links": "pass temperature to generate",
-    "policy": "mend the tables before training: leave rows that break a key out, or empty foreign keys that may be null",
+    "policy": "mend the tables before training: leave out rows that break a key or lack a value that must be there, or empty foreign keys "
+    "that may be null",
     "source": "pass the tables",
     "target": "write what generate returns",
 }
@@ -118,6 +119,11 @@ class SynthModel:
     def schema(self) -> Schema:
         """The schema it was trained on."""
         return self._model.twin
+
+    @property
+    def entities(self) -> list[str]:
+        """Whom values are protected for, a sentence for each table whose rows are entities (see docs/configuration.md)."""
+        return self._model.entities()
 
     def generate(
         self,
@@ -289,6 +295,8 @@ def _check_keys(schema: Schema, tables: Mapping[str, pa.Table], config: Config) 
     try:
         mend_keys(scratch, schema, config.policy.model_copy(update={"orphans": "fail", "duplicate_keys": "fail"}))
     except SourceDataError as error:  # here no policy mends them
-        raise SourceDataError("The tables must keep their own keys", value=error.value, advice=NOT_HERE["policy"]) from None
+        raise SourceDataError(
+            "The tables must keep their own keys and hold a value where one must be", value=error.value, advice=NOT_HERE["policy"]
+        ) from None
     finally:
         scratch.clear("")

@@ -218,13 +218,15 @@ def _count_rows(workspace: Workspace, table: Table) -> int:
 
 
 def _refuse(faults: list[KeyFault]) -> None:
-    if faults:
-        raise SourceDataError(
-            "The source must keep its own keys, or the policy must say what to do",
-            value="; ".join(map(str, faults)),
-            advice="mend the source, or set policy.duplicate_keys: drop and policy.orphans: drop (or null, for nullable keys), "
-            "or reproduce",
-        )
+    if not faults:
+        return
+    ways = ["policy.duplicate_keys: drop, which leaves such rows out"] if any(f.kind != "orphans" for f in faults) else []
+    ways += ["policy.orphans: drop (or null, for nullable keys), or reproduce"] if any(f.kind == "orphans" for f in faults) else []
+    raise SourceDataError(
+        "The source must keep its own keys and hold a value where one must be, or the policy must say what to do",
+        value="; ".join(map(str, faults)),
+        advice=f"mend the source, or set {'; and '.join(ways)}",
+    )
 
 
 def _any_null(data: pa.Table, columns: tuple[str, ...]) -> NDArray[np.bool_]:

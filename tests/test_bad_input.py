@@ -179,10 +179,12 @@ def broken(tmp_path: Path) -> Place:
 
 def test_duplicate_primary_keys_and_orphans_are_refused_with_their_counts(broken: Place) -> None:
     message = refused(broken, SourceDataError, schema_file=str(broken.folder / "schema.yaml"))
-    assert message.startswith("The source must keep its own keys, or the policy must say what to do. Found: ")
+    assert message.startswith(
+        "The source must keep its own keys and hold a value where one must be, or the policy must say what to do. Found: "
+    )
     for fault in ("customer: 4 duplicates in (id)", "2 orphans in purchase.customer->customer", "7 orphans in purchase.payer->customer"):
         assert fault in message
-    assert "Next step: mend the source, or set policy.duplicate_keys: drop and policy.orphans: drop" in message
+    assert "Next step: mend the source, or set policy.duplicate_keys: drop, which leaves such rows out; and policy.orphans: drop" in message
 
 
 @pytest.mark.parametrize(("orphans", "purchases"), [("drop", ORDERS - 9), ("null", ORDERS - 2)])

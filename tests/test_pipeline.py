@@ -226,7 +226,7 @@ def test_what_one_customer_has_in_many_rows_is_written_only_if_each_row_is_said_
         assert told == bool(entity_tables)
         entities = twin.workspace.require("train").facts["entities"]
         together, apart = ["customer: each row is an entity, with its rows of purchase"], ["customer: each row is an entity"]
-        assert entities == ([*apart, "purchase: each row is an entity"] if entity_tables else together)
+        assert entities == ([*apart, "purchase: each row is an entity, whomever it refers to (customer)"] if entity_tables else together)
         written[folder] = {value for (value,) in query(twin.file, "SELECT DISTINCT agreed FROM twin.purchase")}
     assert written == {"default": {"by all"}, "rows": {"by all", "by one alone"}}
 

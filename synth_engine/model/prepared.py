@@ -125,12 +125,13 @@ def take_or_nan(values: Floats, rows: NDArray[np.int64]) -> Floats:
 
 
 def previous_values(values: Floats, sequence: NDArray[np.int64] | None) -> Floats:
-    """The value of the row before in the same sequence, NaN at its start."""
+    """The last value that is known before each row in the same sequence, NaN where none is."""
     if sequence is None or not len(values):
         return np.full(len(values), np.nan)
-    before: Floats = np.r_[np.nan, values[:-1]]
-    before[np.r_[True, sequence[1:] != sequence[:-1]]] = np.nan
-    return before
+    row = np.arange(len(values))
+    start = np.maximum.accumulate(np.where(np.r_[True, sequence[1:] != sequence[:-1]], row, 0))
+    known = np.r_[-1, np.maximum.accumulate(np.where(np.isfinite(values), row, -1))[:-1]]
+    return np.where(known >= start, values[np.maximum(known, 0)], np.nan)
 
 
 def siblings_to_come(sequence: NDArray[np.int64]) -> NDArray[np.int64]:

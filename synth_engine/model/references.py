@@ -12,6 +12,7 @@ from synth_engine.encode.base import Floats
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.values import to_floats
 from synth_engine.model.prepared import PreparedTable
+from synth_engine.randomness import uniforms
 from synth_engine.schema import Kind
 
 FEWEST_LEVELS = 100
@@ -58,27 +59,31 @@ def _choose(chosen: dict[str, list[Reference]], name: str, references: list[Refe
 
 def _numbers_told_as_steps(one: PreparedTable) -> Iterator[tuple[str, list[Reference]]]:
     """Numbers that move little from sibling to sibling, or in one direction only (a path's coordinates, a mileage), and those that are
-    all but another of their row (an arrival and a departure), or never below it."""
+    all but another of their row (an arrival and a departure), or never below it; each from what is nearest."""
     numbers = _many_levels(one)
-    smooth = {name for name, (values, before) in numbers.items() if _relative_spread(values, before, FINER_THAN_BINS) is not None}
+    found = {name: _relative_spread(values, before, FINER_THAN_BINS) for name, (values, before) in numbers.items()}
+    smooth = {name: spread for name, spread in found.items() if spread is not None}
     spreads: dict[str, float] = {}
     for name in sorted(numbers, key=lambda name: name not in smooth):
-        values, found = numbers[name][0], []
+        values, others = numbers[name][0], []
         spread = _spread(values)
         for other, of_other in spreads.items():
             if 0 < of_other <= 2 * spread <= 4 * of_other:
                 ratio = _relative_spread(values, numbers[other][0], ALL_BUT)
-                found += [(ratio, other)] if ratio is not None else []
+                others += [(ratio, other)] if ratio is not None else []
         spreads[name] = spread
-        previous = [Reference("previous")] if name in smooth else []
-        yield name, [*(Reference("row", column=other) for _, other in sorted(found)[:1]), *previous]
+        ranked = [(ratio, Reference("row", column=other)) for ratio, other in sorted(others)[:1]]
+        ranked += [(smooth[name], Reference("previous"))] if name in smooth else []
+        yield name, [reference for _, reference in sorted(ranked, key=lambda item: item[0])]
 
 
 def _many_levels(one: PreparedTable) -> dict[str, tuple[Floats, Floats]]:
-    """The numbers that steps may lead anywhere in, not unique and of many different values: those of some rows, and of the siblings before
-    them."""
+    """The numbers that steps may lead anywhere in, not unique and of many different values, or never another in a sequence: those of some
+    rows, and of the siblings before them."""
     unique = {key[0] for key in (one.table.primary_key, *one.table.unique) if len(key) == 1}
-    rows = np.arange(0, one.rows, max(one.rows // MOST_COMPARED, 1))
+    rows = np.arange(one.rows)
+    if one.rows > MOST_COMPARED:  # at no regular distance: what repeats itself would be met at the same place again and again
+        rows = np.unique((uniforms(0, np.arange(MOST_COMPARED)) * one.rows).astype(np.int64))
     follows = np.zeros(len(rows), np.bool_) if one.sequence is None else (rows > 0) & (one.sequence[rows] == one.sequence[rows - 1])
     found = {}
     for column in one.value_columns:
@@ -86,8 +91,11 @@ def _many_levels(one: PreparedTable) -> dict[str, tuple[Floats, Floats]]:
             values, before = (
                 to_floats(one.data[column.name].take(pa.array(at)), column.data_type) for at in (rows, np.maximum(rows - 1, 0))
             )
-            if len(np.unique(values[np.isfinite(values)])) >= FEWEST_LEVELS:
-                found[column.name] = values, np.where(follows, before, np.nan)
+            before = np.where(follows, before, np.nan)
+            moved = (values != before)[np.isfinite(values) & np.isfinite(before)]
+            levels = len(np.unique(values[np.isfinite(values)]))
+            if levels >= FEWEST_LEVELS or (levels > 1 and len(moved) and not moved.any()):
+                found[column.name] = values, before
     return found
 
 

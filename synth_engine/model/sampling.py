@@ -21,6 +21,8 @@ from synth_engine.model.network import WINDOW, RowNetwork, flushed_denormals, po
 from synth_engine.model.strata import spread_evenly
 from synth_engine.randomness import stream, uniforms
 
+NEVER = -1e9
+
 BLOCK = 4096
 """Rows, or sequences, that are computed together."""
 
@@ -40,13 +42,15 @@ class SameRow:
 @dataclass
 class RelativeColumn:
     """A column told as steps: its slots, its encoder, and for each stepper the reference of every row (`None` for the
-    previous sibling, which is known only while drawing). `values` and `goals` (see `RelativeEncoder`) are filled by sampling."""
+    previous sibling, which is known only while drawing). `values`, the last of them `known` in the sequence, and `goals` (see
+    `RelativeEncoder`) are filled by sampling."""
 
     name: str
     slots: list[int]
     encoder: RelativeEncoder
     references: list[Floats | SameRow | None]
     values: Floats = field(default_factory=lambda: np.zeros(0))
+    known: Floats = field(default_factory=lambda: np.zeros(0))
     goals: Floats | None = None
 
 
@@ -111,6 +115,18 @@ def _sequences(drawing: _Drawing, starts: NDArray[np.int64], lengths: NDArray[np
             advance(active, drawing.request.rows)
 
 
+def _kept_to(logits: torch.Tensor, allowed: torch.Tensor, may_be_missing: bool) -> torch.Tensor:
+    """Logits of the allowed tokens. To be missing stays as likely as it was, unless nothing else is allowed: what is not allowed falls to
+    the other tokens."""
+    kept = logits.masked_fill(~allowed, NEVER)
+    if not may_be_missing:
+        return kept
+    shift = torch.logsumexp(kept[:, 1:], dim=1) - torch.logsumexp(logits[:, 1:], dim=1)
+    free = allowed[:, 0] & allowed[:, 1:].any(dim=1)
+    kept[:, 0] += torch.where(free, shift, 0.0)
+    return kept
+
+
 class _Drawing:
     """The tokens drawn so far, and how to draw the next rows."""
 
@@ -127,7 +143,9 @@ class _Drawing:
         self.by_first_slot = {column.slots[0]: column for column in request.relative}
         self.by_name = {column.name: column for column in request.relative}
         for column in request.relative:
-            column.values = np.full(request.rows, np.nan)
+            column.values = column.known = np.full(request.rows, np.nan)
+            if column.encoder.has_nulls:
+                column.known = column.values.copy()
             column.goals = np.full(request.rows, np.nan) if column.encoder.pacer else None
 
     def rows(
@@ -165,12 +183,14 @@ class _Drawing:
         embedded: torch.Tensor,
         side: torch.Tensor | None,
         allowed: NDArray[np.bool_] | None,
+        may_be_missing: bool = False,
     ) -> None:
+        """Draw a slot, of which only some tokens may be `allowed`; the first of them may stand for a missing value."""
         logits = self.network.slot_logits(slot, embedded, side)
-        if slot in self.request.never_null:
-            logits[:, 0] = -1e9
         if allowed is not None:
-            logits = logits.masked_fill(moved(~allowed, self.device), -1e9)
+            logits = _kept_to(logits, moved(allowed, self.device), may_be_missing)
+        if slot in self.request.never_null:
+            logits[:, 0] = NEVER
         u = self.spread[slot][rows] if slot < len(self.spread) else uniforms(self.keys[slot], rows)
         cumulated = torch.softmax(logits, dim=1).cumsum(dim=1, dtype=torch.float64)
         drawn = torch.searchsorted(cumulated, moved(u, self.device)[:, None] * cumulated[:, -1:])[:, 0]
@@ -209,13 +229,13 @@ class _Drawing:
         draw = Draw(rows, self.request.rows, lambda lane: uniforms(key, rows, lane))
         if encoder.pacer and not t:
             to_come = np.zeros(len(rows), np.int64) if later is None else later
-            self._slot(column.slots[0], rows, tokens, embedded, side, encoder.allowed_pace(to_come))
+            self._slot(column.slots[0], rows, tokens, embedded, side, encoder.allowed_pace(to_come), may_be_missing=True)
         elif encoder.lead:
             goals = None if column.goals is None else column.goals[rows - 1]
             pace = encoder.pace(base, later) if goals is None or later is None else encoder.pace_to(goals, base, later)
             self._put(column.slots[0], moved(pace.astype(np.int64), self.device), tokens, embedded)
         first, *others = column.slots[encoder.lead :]
-        self._slot(first, rows, tokens, embedded, side, encoder.allowed(which, base, later))
+        self._slot(first, rows, tokens, embedded, side, encoder.allowed(which, base, later), may_be_missing=True)
         for place, slot in enumerate(others):
             self._slot(slot, rows, tokens, embedded, side, encoder.allowed_start(place, which))
         drawn = tokens[:, column.slots].cpu().numpy().astype(np.int32)
@@ -225,6 +245,8 @@ class _Drawing:
         for place, slot in enumerate(column.slots):
             self._put(slot, moved(drawn[:, place].astype(np.int64), self.device), tokens, embedded)
         column.values[rows] = values
+        if column.encoder.has_nulls:
+            column.known[rows] = np.where(np.isfinite(values), values, column.known[rows - 1] if t else np.nan)
         if column.goals is not None and later is not None:
             column.goals[rows] = column.goals[rows - 1] if t else encoder.goals(values, drawn[:, 0], later, draw)
 
@@ -233,4 +255,4 @@ class _Drawing:
             return values.turned(self.by_name[values.column].values[rows])
         if values is not None:
             return values[rows]
-        return column.values[rows - 1] if t else np.full(len(rows), np.nan)
+        return column.known[rows - 1] if t else np.full(len(rows), np.nan)

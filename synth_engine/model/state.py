@@ -200,11 +200,13 @@ class Model:
                 root = self.tables[root].keys[part_of].key.parent
             if name in self.written:
                 parts.setdefault(root, []).append(name)
-        return [
-            f"{root}: each row is an entity"
-            + (f", with its rows of {', '.join(others)}" if (others := [n for n in names if n != root]) else "")
-            for root, names in parts.items()
-        ]
+        return [self._entities_of(root, [name for name in names if name != root]) for root, names in parts.items()]
+
+    def _entities_of(self, root: str, others: list[str]) -> str:
+        parents = dict.fromkeys(key.key.parent for key in self.tables[root].keys if key.key.parent != root)
+        whole = f", with its rows of {', '.join(others)}" if others else ""
+        though = f", whomever it refers to ({', '.join(parents)})" if parents else ""
+        return f"{root}: each row is an entity{whole}{though}"
 
     def changes(self, rows: Mapping[str, int]) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what of its format cannot be kept in so many rows, where anything cannot."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,18 @@ def engine_over(connect: Callable[[], duckdb.DuckDBPyConnection]) -> sa.Engine:
     from duckdb_engine import ConnectionWrapper
 
     engine = sa.create_engine("duckdb:///:memory:", creator=lambda: ConnectionWrapper(connect()), poolclass=sa.pool.StaticPool)
+    quotes = engine.dialect.identifier_preparer  # it knows PostgreSQL's words; a column may be called `at`, or `anti`
+    quotes.reserved_words = {*quotes.reserved_words, *_reserved_words()}
     sa.event.listen(engine, "after_cursor_execute", _buffer)
     return engine
+
+
+def _reserved_words() -> Iterator[str]:
+    import duckdb
+
+    with duckdb.connect() as connection:
+        asked = connection.execute("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'")
+        yield from (word for (word,) in asked.fetchall())
 
 
 def _buffer(_connection: sa.Connection, cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool) -> None:

@@ -381,15 +381,35 @@ def drifts(owners: int, rows: int, seed: int, places: int) -> dict[str, pa.Table
     }
 
 
+METERS = owned(Column("reading", Kind.INTEGER, "int64", True))
+
+
+def meters(owners: int, rows: int, seed: int) -> dict[str, pa.Table]:
+    """Readings that rise, a tenth of which is missing."""
+    rng = np.random.default_rng(seed)
+    reading = rng.integers(0, 50_000, (owners, 1)) + np.cumsum(rng.integers(1, 33, (owners, rows)), axis=1)
+    return {
+        "owners": pa.table({"id": pa.array(np.arange(owners))}),
+        "rows": pa.table(
+            {
+                "id": pa.array(np.arange(owners * rows)),
+                "owner": pa.array(np.repeat(np.arange(owners), rows)),
+                "reading": pa.array(reading.reshape(-1), mask=rng.random(owners * rows) < 0.1),
+            }
+        ),
+    }
+
+
 def distances(rows: pa.Table, column: str) -> Floats:
     """By how much a column moves from the first row of each owner to the last."""
     owners = rows.select(["id", "owner", column]).to_pandas().sort_values(["owner", "id"]).groupby("owner")[column]
     return (owners.last() - owners.first()).to_numpy()
 
 
-def steps(rows: pa.Table, column: str) -> Floats:
-    """By how much a column moves from one row of an owner to the next."""
+def steps(rows: pa.Table, column: str, over_gaps: bool = False) -> Floats:
+    """By how much a column moves from one row of an owner to the next, or to the next that has a value."""
     frame = rows.select(["id", "owner", column]).to_pandas().sort_values(["owner", "id"])
+    frame = frame.dropna(subset=[column]) if over_gaps else frame
     moved = frame.groupby("owner")[column].diff().dropna()
     return np.asarray(moved, dtype=np.float64)
 

@@ -209,6 +209,15 @@ def test_a_path_moves_on_as_real_ones_do(journeys):
     assert strides[1].max() < 3 * strides[0].max()
 
 
+def test_after_a_gap_a_meter_goes_on_from_where_it_was_and_as_much_is_missing_as_in_the_source():
+    real = hard.meters(40, 80, 0)
+    tables = real["rows"], twin_of(real, hard.METERS, epochs=15)["rows"]
+    moved = [hard.steps(table, "reading", over_gaps=True) for table in tables]
+    assert (moved[1] >= 0).all() and moved[1].max() <= 2 * moved[0].max()
+    shares = [table["reading"].null_count / len(table) for table in tables]
+    assert shares[1] == pytest.approx(shares[0], abs=0.03)
+
+
 @pytest.mark.parametrize("places", [5, 1])
 def test_a_path_comes_as_far_as_real_ones_do_though_no_single_step_tells_where_to(places):
     real = hard.drifts(100, 100, 0, places)

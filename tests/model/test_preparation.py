@@ -153,6 +153,12 @@ def test_previous_values_start_anew_with_each_sequence():
     assert found[[1, 3]].tolist() == [1.0, 3.0]
 
 
+def test_previous_values_are_the_last_that_are_known():
+    found = previous_values(np.array([1.0, np.nan, np.nan, 4.0, np.nan, 6.0, 7.0]), np.array([0, 0, 0, 0, 1, 1, 1]))
+    assert np.isnan(found[[0, 4, 5]]).all()
+    assert found[[1, 2, 3, 6]].tolist() == [1.0, 1.0, 1.0, 6.0]
+
+
 def test_references_are_in_the_unit_of_the_column_they_serve():
     date, instant = Column("d", Kind.DATE, "date"), Column("t", Kind.TIMESTAMP, "timestamp")
     assert in_units_of(np.array([2.0]), date, instant).tolist() == [172_800.0]
@@ -225,24 +231,42 @@ def test_numbers_that_are_all_but_another_of_their_row_are_told_from_it():
     assert found[told][0].column in ("arrival", "departure") and found[told][0].column != told
 
 
+def references_of(numbers: dict[str, np.ndarray], stops: int = 30) -> dict[str, list[Reference]]:
+    """What these columns of the stops of trips are told from."""
+    rows = len(next(iter(numbers.values())))
+    id_of, trip = Column("id", Kind.IDENTIFIER, "int64", False), Column("trip", Kind.IDENTIFIER, "int64", False)
+    columns = [
+        Column(name, *((Kind.INTEGER, "int64") if values.dtype.kind == "i" else (Kind.DECIMAL, "float64")))
+        for name, values in numbers.items()
+    ]
+    key = ForeignKey(("trip",), "trips", ("id",))
+    schema = Schema.of([Table("trips", (id_of,), ("id",)), Table("stops", (id_of, trip, *columns), ("id",), foreign_keys=(key,))])
+    table = {"id": np.arange(rows), "trip": np.repeat(np.arange(rows // stops), stops), **numbers}
+    return prepare(schema, {"trips": pa.table({"id": np.arange(rows // stops)}), "stops": pa.table(table)}, 0)["stops"].references
+
+
+def walk(rng: np.random.Generator, step: float, stops: int = 30) -> np.ndarray:
+    return (rng.normal(0, 1, (40, 1)) + np.cumsum(rng.normal(0, step, (40, stops)), axis=1)).reshape(-1)
+
+
 def test_numbers_that_wander_or_are_drawn_anew_in_every_row_are_not_told_by_steps():
     assert "wind" not in journeys().references
     rng = np.random.default_rng(1)
-    trips, rows = np.repeat(np.arange(40), 30), 1_200
-    columns = (Column("id", Kind.IDENTIFIER, "int64", False), Column("trip", Kind.IDENTIFIER, "int64", False))
-    more = (Column("path", Kind.DECIMAL, "float64"), Column("wanders", Kind.DECIMAL, "float64"), Column("few", Kind.INTEGER, "int64"))
-    schema = Schema.of(
-        [
-            Table("trips", columns[:1], ("id",)),
-            Table("stops", (*columns, *more), ("id",), foreign_keys=(ForeignKey(("trip",), "trips", ("id",)),)),
-        ]
-    )
-    stops = {
-        "id": np.arange(rows),
-        "trip": trips,
-        "path": (rng.normal(0, 1, (40, 1)) + np.cumsum(rng.normal(0, 0.002, (40, 30)), axis=1)).reshape(-1),
-        "wanders": (rng.normal(0, 1, (40, 1)) + np.cumsum(rng.normal(0, 0.1, (40, 30)), axis=1)).reshape(-1),
-        "few": np.repeat(rng.integers(0, 50, 40), 30),
-    }
-    prepared = prepare(schema, {"trips": pa.table({"id": np.arange(40)}), "stops": pa.table(stops)}, 0)
-    assert prepared["stops"].references == {"path": [Reference("previous")]}
+    few = np.repeat(rng.integers(0, 50, 40), 30) + rng.integers(0, 2, 1_200)
+    assert references_of({"path": walk(rng, 0.002), "wanders": walk(rng, 0.1), "few": few}) == {"path": [Reference("previous")]}
+
+
+def test_the_two_coordinates_of_a_path_are_told_from_where_it_was_though_one_is_always_above_the_other():
+    rng = np.random.default_rng(2)
+    found = references_of({"north": walk(rng, 0.002) + 52, "east": walk(rng, 0.002) + 60})
+    assert [references[0] for references in found.values()] == [Reference("previous")] * 2
+
+
+def test_a_number_that_stays_with_its_owner_is_told_from_the_row_before_however_few_levels_it_has():
+    rng = np.random.default_rng(3)
+    assert references_of({"size": np.repeat(rng.integers(1, 6, 40), 30)}) == {"size": [Reference("previous")]}
+    assert references_of({"size": np.full(1_200, 3)}) == {}
+
+
+def test_a_number_that_repeats_itself_at_regular_distances_is_seen_with_all_its_levels():
+    assert references_of({"count": np.tile(np.arange(200), 80)}, stops=200) == {"count": [Reference("previous")]}

@@ -9,7 +9,7 @@ import torch
 from synth_engine.model import sampling
 from synth_engine.model.context import Context
 from synth_engine.model.network import NetworkShape, RowNetwork
-from synth_engine.model.sampling import Request, sample
+from synth_engine.model.sampling import Request, _kept_to, sample
 
 SHARES = ((0.5, 0.3, 0.15, 0.05), (0.7, 0.2, 0.1))
 ROWS = 2000
@@ -46,3 +46,12 @@ def test_of_more_numbers_than_are_spread_only_the_first_slot_is_if_that_is_asked
     first, second = drawn(spread_first)
     assert (off(first, 0) <= 4) == spread_first
     assert off(second, 1) > 4
+
+
+def test_nothing_of_what_is_not_allowed_falls_to_the_token_that_stands_for_missing():
+    logits = torch.log(torch.tensor([[0.2, 0.3, 0.5]])).repeat(3, 1)
+    allowed = torch.tensor([[True, True, False], [True, False, False], [False, True, True]])
+    shares = torch.softmax(_kept_to(logits, allowed, may_be_missing=True), dim=1)
+    assert np.allclose(shares, [[0.2, 0.8, 0], [1, 0, 0], [0, 0.375, 0.625]], atol=1e-6)
+    shares = torch.softmax(_kept_to(logits, allowed, may_be_missing=False), dim=1)
+    assert np.allclose(shares[0], [0.4, 0.6, 0], atol=1e-6)
