@@ -124,8 +124,7 @@ def show_step(manifest: Manifest, finished_now: Collection[str]) -> None:
         console.print(f"{manifest.step}: nothing to do, it was done before, at {_finished([manifest])}, and nothing has changed since")
     for table, count in manifest.facts.get("rows", {}).items():
         console.print(f"  {escape(table)}: {count:,} rows")
-    for entity in manifest.facts.get("entities", []):
-        console.print(f"  {escape(entity)}")
+    _show_entities(console, manifest)
     for fault in manifest.facts.get("key_faults", []):
         console.print(f"  {escape(fault)}, treated as policy says")
 
@@ -140,8 +139,8 @@ def show_report(manifest: Manifest, workspace: str) -> None:
 
 
 def show_run(manifests: Mapping[str, Manifest], workspace: str, finished_now: Collection[str]) -> None:
-    """Rows of every table real and synthetic, what was checked, the scores, the times, where the report is, and what of
-    all this was done before."""
+    """Rows of every table real and synthetic, whom values are protected for, what was checked, the scores, the times, where the report
+    is, and what of all this was done before."""
     console = _console()
     real, synthetic = (manifests[step].facts["rows"] for step in ("extract", "generate"))
     grid = _grid("table", title="Rows")
@@ -150,6 +149,7 @@ def show_run(manifests: Mapping[str, Manifest], workspace: str, finished_now: Co
     for table, count in real.items():
         grid.add_row(escape(table), f"{count:,}", f"{synthetic[table]:,}")
     console.print(grid)
+    _show_entities(console, manifests["train"])
     validation = manifests["validate"].facts
     console.print(f"validation: {'passed' if validation['passed'] else 'failed'}, {validation['expectations']} expectations")
     console.print(f"times: {', '.join(f'{step} {_seconds(manifest)}' for step, manifest in manifests.items())}", soft_wrap=True)
@@ -160,6 +160,15 @@ def show_run(manifests: Mapping[str, Manifest], workspace: str, finished_now: Co
         console.print(f"nothing to do: all {len(before)} steps were done before, at {when}; give each refresh a new workspace")
     elif before:
         console.print(f"done before and not repeated: {', '.join(manifest.step for manifest in before)}")
+
+
+def _show_entities(console: Console, train: Manifest) -> None:
+    """Whom values are protected for; other steps and earlier releases say nothing of it."""
+    entities = train.facts.get("entities", [])
+    if entities:
+        console.print("values are protected for:")
+    for entity in entities:
+        console.print(f"  {escape(entity)}", soft_wrap=True)
 
 
 def _console() -> Console:

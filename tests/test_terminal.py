@@ -103,7 +103,10 @@ def test_a_step_is_shown_with_its_time_and_rows(capsys: pytest.CaptureFixture[st
 
 def test_training_says_whom_values_are_protected_for(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show_step(manifest("train", entities=["users: each row is an entity, with its rows of orders"]), {"train"})
-    assert capsys.readouterr().out.splitlines()[1] == "  users: each row is an entity, with its rows of orders"
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "values are protected for:",
+        "  users: each row is an entity, with its rows of orders",
+    ]
 
 
 def test_a_step_that_was_done_before_says_so_and_when(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +120,7 @@ def manifests() -> dict[str, Manifest]:
     """Those of a run that are shown."""
     return {
         "extract": manifest("extract", rows={"customers": 1000, "orders": 50000}),
+        "train": manifest("train", entities=["customers: each row is an entity, with its rows of orders"]),
         "generate": manifest("generate", rows={"customers": 1001, "orders": 50002}),
         "validate": manifest("validate", passed=True, expectations=41),
         "report": manifest(
@@ -129,9 +133,10 @@ def test_a_run_ends_with_rows_scores_times_and_the_report(manifests: dict[str, M
     terminal.show_run(manifests, "runs/" + "long" * 50, manifests)
     shown = capsys.readouterr().out
     assert "1,000" in shown and "50,002" in shown
+    assert "values are protected for:\n  customers: each row is an entity, with its rows of orders\n" in shown
     assert "validation: passed, 41 expectations" in shown
     assert "scores: shapes 0.950, pairs 0.900, cardinality 0.990\n" in shown
-    assert "times: extract 1.2 s, generate 1.2 s, validate 1.2 s, report 1.2 s\n" in shown
+    assert "times: extract 1.2 s, train 1.2 s, generate 1.2 s, validate 1.2 s, report 1.2 s\n" in shown
     assert f"report: runs/{'long' * 50}/synthetic/report/index.html\n" in shown
     assert "before" not in shown
 
@@ -140,7 +145,7 @@ def test_a_run_with_nothing_to_do_says_so_and_what_to_do_instead(
     manifests: dict[str, Manifest], capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal.show_run(manifests, "work", set())
-    told = "nothing to do: all 4 steps were done before, at 2026-11-21 09:30:00 UTC; give each refresh a new workspace"
+    told = "nothing to do: all 5 steps were done before, at 2026-11-21 09:30:00 UTC; give each refresh a new workspace"
     assert capsys.readouterr().out.splitlines()[-1] == told
 
 
@@ -148,4 +153,4 @@ def test_a_run_that_was_taken_up_again_says_what_is_not_repeated(
     manifests: dict[str, Manifest], capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal.show_run(manifests, "work", {"validate", "report"})
-    assert capsys.readouterr().out.splitlines()[-1] == "done before and not repeated: extract, generate"
+    assert capsys.readouterr().out.splitlines()[-1] == "done before and not repeated: extract, train, generate"
