@@ -171,6 +171,7 @@ def test_a_temperature_is_passed_to_generate(model: SynthModel, schema_file: Pat
 def test_a_saved_model_loads_and_generates_the_same(model: SynthModel, saved: Path) -> None:
     loaded = SynthModel.load(str(saved))
     assert loaded.schema == model.schema
+    assert loaded.entities == model.entities == ["customer: each row is an entity, with its rows of purchase"]
     assert loaded.generate(seed=5) == model.generate(seed=5)
 
 

@@ -24,7 +24,6 @@ NULL, ABSOLUTE, FIRST_STEP = 0, 1, 2
 FINEST_PACE, PACES_PER_OCTAVE = 1.0, 2
 """Paces are told on a grid of powers of two that begins at a second, and is the same for any data."""
 
-
 LONG_WAY, NEAR = 16, 4
 """Siblings to come, on average over rows, from which on numbers have goals: where fewer come, the network remembers what came before.
 And siblings to come of a row below which its pace is not told: it would be the step itself, and goals are about."""
@@ -85,11 +84,8 @@ class Goals:
         return Goals(self.values[rows], self.first[rows])
 
     def mean_steps(self, values: Floats, base: Floats, later: NDArray[np.int64]) -> Floats:
-        """The step that would lead each row and all siblings to come from the one before, of value `base`, to the goal; of first ones those
-        to come from the row's own value. NaN where anything is unknown, or few siblings are to come."""
-        start, steps = np.where(self.first, values, base), np.where(self.first, later, later + 1)
-        found: Floats = (self.values - start) / np.maximum(steps, 1)
-        return np.where(later >= NEAR, found, np.nan)
+        """See `_mean_steps`: first rows start from their own value, all others from that of the one before, `base`."""
+        return _mean_steps(self.values, np.where(self.first, values, base), later, ~self.first)
 
 
 class RelativeEncoder:
@@ -241,7 +237,7 @@ class RelativeEncoder:
     def pace_to(self, goals: Floats, base: Floats, later: NDArray[np.int64]) -> NDArray[np.int32]:
         """Token of the pace of numbers for rows with these references' values, who are to come to these goals; 0 where either is unknown,
         or few siblings are to come."""
-        return self._paces(Goals(goals, np.zeros(len(goals), np.bool_)).mean_steps(base, base, later))
+        return self._paces(_mean_steps(goals, base, later, np.ones(len(goals), np.bool_)))
 
     def allowed_pace(self, later: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which tokens of the pace a first sibling may draw if so many are to come, shape (rows, tokens): unknown it is only where it is
@@ -258,9 +254,9 @@ class RelativeEncoder:
         return np.where(paces > 0, np.clip(values + step * later, *self.absolute.bounds()), np.nan)
 
     def _paces(self, steps: Floats) -> NDArray[np.int32]:
+        assert self.pacer is not None
         known, tokens = np.isfinite(steps), np.zeros(len(steps), dtype=np.int32)
-        if self.pacer:
-            tokens[known] = 1 + self.pacer.encode(steps[known])
+        tokens[known] = 1 + self.pacer.encode(steps[known])
         return tokens
 
     def _grid_points(self, base: Floats, later: NDArray[np.int64]) -> Floats:
@@ -405,6 +401,13 @@ class RelativeEncoder:
 
     def protections(self) -> list[str]:
         return ["longest and shortest distances drawn in to the mean of the outermost entities"]
+
+
+def _mean_steps(goals: Floats, start: Floats, later: NDArray[np.int64], own: NDArray[np.bool_]) -> Floats:
+    """The step that would lead from the values of `start` to the goals in as many steps as siblings come `later`, and the row's `own`. NaN
+    where anything is unknown, or few siblings are to come."""
+    found: Floats = (goals - start) / np.maximum(later + own, 1)
+    return np.where(later >= NEAR, found, np.nan)
 
 
 def _pacer(

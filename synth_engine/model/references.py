@@ -60,7 +60,7 @@ def _choose(chosen: dict[str, list[Reference]], name: str, references: list[Refe
 def _numbers_told_as_steps(one: PreparedTable) -> Iterator[tuple[str, list[Reference]]]:
     """Numbers that move little from sibling to sibling, or in one direction only (a path's coordinates, a mileage), and those that are
     all but another of their row (an arrival and a departure), or never below it; each from what is nearest."""
-    numbers = _many_levels(one)
+    numbers = _may_be_told_by_steps(one)
     found = {name: _relative_spread(values, before, FINER_THAN_BINS) for name, (values, before) in numbers.items()}
     smooth = {name: spread for name, spread in found.items() if spread is not None}
     spreads: dict[str, float] = {}
@@ -77,7 +77,7 @@ def _numbers_told_as_steps(one: PreparedTable) -> Iterator[tuple[str, list[Refer
         yield name, [reference for _, reference in sorted(ranked, key=lambda item: item[0])]
 
 
-def _many_levels(one: PreparedTable) -> dict[str, tuple[Floats, Floats]]:
+def _may_be_told_by_steps(one: PreparedTable) -> dict[str, tuple[Floats, Floats]]:
     """The numbers that steps may lead anywhere in, not unique and of many different values, or never another in a sequence: those of some
     rows, and of the siblings before them."""
     unique = {key[0] for key in (one.table.primary_key, *one.table.unique) if len(key) == 1}

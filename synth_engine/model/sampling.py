@@ -21,10 +21,11 @@ from synth_engine.model.network import WINDOW, RowNetwork, flushed_denormals, po
 from synth_engine.model.strata import spread_evenly
 from synth_engine.randomness import stream, uniforms
 
-NEVER = -1e9
-
 BLOCK = 4096
 """Rows, or sequences, that are computed together."""
+
+IMPOSSIBLE = -1e9
+"""Logit of a token that is not drawn."""
 
 MOST_SPREAD = 5_000_000
 """Numbers (rows by slots) up to which all slots are drawn by some spread evenly over the table; of more rows chance matters little, and
@@ -118,7 +119,7 @@ def _sequences(drawing: _Drawing, starts: NDArray[np.int64], lengths: NDArray[np
 def _kept_to(logits: torch.Tensor, allowed: torch.Tensor, may_be_missing: bool) -> torch.Tensor:
     """Logits of the allowed tokens. To be missing stays as likely as it was, unless nothing else is allowed: what is not allowed falls to
     the other tokens."""
-    kept = logits.masked_fill(~allowed, NEVER)
+    kept = logits.masked_fill(~allowed, IMPOSSIBLE)
     if not may_be_missing:
         return kept
     shift = torch.logsumexp(kept[:, 1:], dim=1) - torch.logsumexp(logits[:, 1:], dim=1)
@@ -190,7 +191,7 @@ class _Drawing:
         if allowed is not None:
             logits = _kept_to(logits, moved(allowed, self.device), may_be_missing)
         if slot in self.request.never_null:
-            logits[:, 0] = NEVER
+            logits[:, 0] = IMPOSSIBLE
         u = self.spread[slot][rows] if slot < len(self.spread) else uniforms(self.keys[slot], rows)
         cumulated = torch.softmax(logits, dim=1).cumsum(dim=1, dtype=torch.float64)
         drawn = torch.searchsorted(cumulated, moved(u, self.device)[:, None] * cumulated[:, -1:])[:, 0]
