@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synth_engine.encode.rare import place_rare_values
 from synth_engine.encode.written import with_written_moments
 from synth_engine.errors import ConfigurationError
 from synth_engine.model.context import Context
@@ -17,6 +18,7 @@ from synth_engine.model.preparation import prepare
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.state import Model
 from synth_engine.polymorphic import expanded_tables, is_of_type
+from synth_engine.randomness import stream
 from synth_engine.schema import Schema
 from synth_engine.schema.kept import emptied_columns, emptied_types
 from synth_engine.schema.types import arrow_schema
@@ -85,7 +87,9 @@ def kept_rows(model: Model, name: str, prepared: Mapping[str, PreparedTable]) ->
     encoder = model.tables[name].encoder
     tokens = np.zeros((one.rows, 0), np.int32)
     if encoder.columns:
-        tokens, _ = encoder.encode({**one.data, **one.loose}, one.reference_values(prepared), one.later)
+        data = {**one.data, **one.loose}
+        tokens, _ = encoder.encode(data, one.reference_values(prepared), one.later)
+        place_rare_values(tokens, encoder, data, one.parents, stream(model.seed, "rare", name))
     made = GeneratedTable(name, one.rows, np.concatenate([skeleton.hidden, tokens], axis=1), Context(one.rows), skeleton.parents)
     made.columns, made.values = dict(one.data), dict(one.moments)
     return made

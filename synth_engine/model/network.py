@@ -153,6 +153,16 @@ class RowNetwork(nn.Module):
                     weights = self.heads[bucket][place, :, : len(positions)].T
                     self.heads[bucket][place, :, : len(positions)] = _smooth(weights, positions).T
 
+    def start_from_company(self, slot: int, company: np.ndarray) -> None:
+        """Let tokens of a slot that occur with the same others, shape (tokens, features), start with like embeddings and like outputs:
+        what is learned of one category then serves those of which there are few rows."""
+        known = torch.from_numpy(company)
+        start, size = int(self.offset[slot]), self.shape.slots[slot]
+        bucket, place = self.home[slot]
+        with torch.no_grad():
+            self.embed.weight[start : start + size] = _mixed(known, self.embed.weight[start : start + size])
+            self.heads[bucket][place, :, :size] = _mixed(known, self.heads[bucket][place, :, :size].T).T
+
     def start_related(self, related: np.ndarray) -> None:
         """Let only slots that tell something of each other inform each other, shape (slots, slots). The weights of the others are zero
         from the start and stay so; those of the few start larger, as those of a narrow table do."""
@@ -265,6 +275,13 @@ def _smooth(weights: Tensor, positions: np.ndarray) -> Tensor:
     waves = torch.stack([torch.cos(np.pi * k * at) for k in range(1, WAVES + 1)], dim=1) / torch.arange(1, WAVES + 1) ** 0.5
     mixed = waves @ (torch.randn(WAVES, weights.shape[1]) * weights.std())
     return torch.where(known[:, None], mixed + 0.3 * weights, weights)
+
+
+def _mixed(known: Tensor, weights: Tensor) -> Tensor:
+    """Random weights (tokens, any) made a mixture of what is known of the tokens (tokens, features), plus a little of themselves."""
+    mixture = torch.randn(known.shape[1], weights.shape[1]) / known.shape[1] ** 0.5
+    mixed: Tensor = known @ mixture * weights.std() + 0.1 * weights
+    return mixed
 
 
 def position_features(index: np.ndarray, length: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from synth_engine.codes import joint_codes
 from synth_engine.config import ColumnSettings
 from synth_engine.encode.base import EncodingSettings, Floats
+from synth_engine.encode.rare import place_rare_values
 from synth_engine.encode.table import TableEncoder
 from synth_engine.encode.values import to_floats
 from synth_engine.model.coarse import coarse_codes
@@ -205,6 +206,7 @@ def encode_table(
     later = one.later
     encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name), wanted, unique, later)
     tokens, learn = encoder.encode(data, references, later)
+    place_rare_values(tokens, encoder, data, one.parents, stream(seed, "rare", one.table.name))
     return (
         encoder,
         (tokens if len(columns) else np.zeros((one.rows, 0), np.int32)),

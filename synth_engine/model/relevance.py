@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from synth_engine.encode.base import Floats
+from synth_engine.encode.groups import token_groups
 
 GROUPS = 6
 """Groups that the tokens of a slot are put into."""
@@ -35,7 +36,7 @@ def related_slots(
     sample = tokens[:: max(1, -(-len(tokens) // SAMPLED_ROWS))]
     slots, rows = tokens.shape[1], len(sample)
     ordered = [bool(positions) and positions[s] is not None for s in range(slots)]
-    group = np.stack([_groups(sample[:, s], positions[s] if ordered[s] else None) for s in range(slots)], axis=1)
+    group = np.stack([token_groups(sample[:, s], positions[s] if ordered[s] else None, GROUPS) for s in range(slots)], axis=1)
     one_hot = np.zeros((rows, slots * GROUPS), dtype=np.float32)
     one_hot[np.arange(rows)[:, None], np.arange(slots) * GROUPS + group] = 1.0
     together = one_hot.T @ one_hot
@@ -81,19 +82,3 @@ def _moments(counts: Floats, rows: int) -> tuple[Floats, Floats, Floats]:
     kinds = (counts > 0).sum(axis=0)
     inverse = np.divide(rows, counts, out=np.zeros_like(counts), where=counts > 0).sum(axis=0)
     return (kinds - 1).astype(np.float64), (kinds - 1) * (rows - kinds) / (rows - 1), (inverse - kinds**2) / (rows - 2)
-
-
-def _groups(tokens: NDArray[np.int32], positions: Floats | None) -> NDArray[np.int64]:
-    """Group of each row's token, below GROUPS."""
-    counts = np.bincount(tokens)
-    if positions is None:
-        rank = np.empty(len(counts), dtype=np.int64)
-        rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-        return np.minimum(rank, GROUPS - 1)[tokens]
-    place = positions[: len(counts)]
-    outside = np.isnan(place)
-    order = np.argsort(np.where(outside, np.inf, place), kind="stable")
-    below = np.cumsum(np.where(outside, 0, counts)[order]) - np.where(outside, 0, counts)[order] / 2
-    group = np.empty(len(counts), dtype=np.int64)
-    group[order] = 1 + np.minimum((below / max(below[-1] if len(below) else 0.0, 1.0) * (GROUPS - 1)).astype(np.int64), GROUPS - 2)
-    return np.where(outside, 0, group)[tokens]

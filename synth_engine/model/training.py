@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
 from synth_engine.model.context import Context, ResidentContext
+from synth_engine.model.cooccurrence import occurring_with
 from synth_engine.model.devices import home_of, moved
 from synth_engine.model.distributed import ALONE, Team
 from synth_engine.model.network import WINDOW, NetworkShape, RowNetwork, flushed_denormals, half_precision, order_mask, position_features
@@ -43,6 +44,8 @@ WEIGHT_DECAY = 0.3
 ARCHITECTURE.md, decisions)."""
 MOST_EVALUATED = 32_768
 """Held-out rows by which a training is judged: more would cost time and tell no more."""
+MOST_COUNTED = 500_000
+"""Rows, evenly spread, that tell what occurs with what."""
 LARGEST_EVALUATED = MOST_EVALUATED // 8
 """Rows of a batch of these at most, so that there are some to choose from."""
 
@@ -120,16 +123,21 @@ def train(
     device = team.device(device)
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)
-    network = RowNetwork(shape, _dropout(len(examples.tokens), len(shape.slots))).to(device)
+    network = RowNetwork(shape, _dropout(len(examples.tokens), len(shape.slots)))
     training, held_out = ~examples.held_out, examples.held_out
     if examples.slot_positions:
-        network.cpu().start_in_order(examples.slot_positions, examples.context_positions)
-        network.to(device)
+        network.start_in_order(examples.slot_positions, examples.context_positions)
     network.start_from_frequencies(examples.tokens, examples.learn)
     rows = len(examples.tokens) - examples.copies  # repeated ones would seem to agree beyond chance
+    learned = np.flatnonzero(training[:rows])
+    seen = examples.tokens[learned[:: max(1, -(-len(learned) // MOST_COUNTED))]]
+    related = np.ones((len(shape.slots),) * 2, dtype=np.bool_)
     if len(shape.slots) >= WIDE or rows < MANY_ROWS * len(shape.slots):
-        seen = examples.tokens[:rows][training[:rows]]
-        network.start_related(related_slots(seen, shape.columns, examples.slot_positions, examples.summaries))
+        related = related_slots(seen, shape.columns, examples.slot_positions, examples.summaries)
+        network.start_related(related)
+    for slot, company in occurring_with(seen, shape.slots, examples.slot_positions, related):
+        network.start_from_company(slot, company)
+    network.to(device)
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)
     trainer = _Trainer(network, feeder, schedule, team)
