@@ -1,4 +1,4 @@
-"""Categories: a token for each value that enough entities have; rare values share one and come out as frequent ones."""
+"""Categories: a token for each value that enough entities have. Rare values share one, whose place frequent ones take (see `rare`)."""
 
 from __future__ import annotations
 

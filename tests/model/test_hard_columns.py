@@ -110,6 +110,16 @@ def test_many_categories_keep_what_goes_with_them(sold):
     assert _share_on_its_shelf(made, real) > 0.9 * _share_on_its_shelf(real, real)
 
 
+def test_categories_of_a_handful_of_rows_keep_what_goes_with_them():
+    """A thousand products: a fifth of the rows are of such as have fewer than 20, another fifth of such as are too rare to be written."""
+    real = hard.zipf(ROWS, 1_000, 0).to_pandas()
+    made = twin(hard.zipf(ROWS, 1_000, 0), hard.ZIPF).to_pandas()
+    counts = real["product"].value_counts()
+    few = counts[(counts >= 5) & (counts < 20)].index
+    shares = [_share_on_its_shelf(rows[rows["product"].isin(few)], real) for rows in (made, real)]
+    assert shares[0] > 0.8 * shares[1]
+
+
 def _share_on_its_shelf(rows: pd.DataFrame, real: pd.DataFrame) -> float:
     own = real.groupby("product")["shelf"].agg(lambda shelves: shelves.value_counts().index[0])
     return float((rows["shelf"].to_numpy() == own.reindex(rows["product"]).to_numpy()).mean())
