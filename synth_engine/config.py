@@ -6,13 +6,24 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from synth_engine.errors import ConfigurationError, nearest
 from synth_engine.mappings import read_yaml
+
+
+def _no_truth_value(value: Any) -> Any:
+    """To Python `true` is 1: a number that nobody meant."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth_value)]
+Number = Annotated[float, BeforeValidator(_no_truth_value)]
 
 
 class _Section(BaseModel):
@@ -25,8 +36,8 @@ class Training(_Section):
     completing rows takes (no command does so yet), and follow the source less closely."""
 
     size: Literal["small", "medium", "large"] = "medium"
-    max_epochs: int = Field(default=20, ge=1)
-    time_budget_seconds: float | None = Field(default=None, gt=0)
+    max_epochs: Whole = Field(default=20, ge=1)
+    time_budget_seconds: Number | None = Field(default=None, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     any_order: bool = False
 
@@ -36,8 +47,8 @@ class Privacy(_Section):
     ones and extremes are drawn in to the mean of the outermost entities. 1 switches the protection off. Each row of
     `entity_tables` is an entity, whomever it refers to, with all that refers to it."""
 
-    rare_category_entities: int = Field(default=5, ge=1)
-    extreme_value_entities: int = Field(default=5, ge=1)
+    rare_category_entities: Whole = Field(default=5, ge=1)
+    extreme_value_entities: Whole = Field(default=5, ge=1)
     entity_tables: tuple[str, ...] = ()
 
 
@@ -45,7 +56,7 @@ class Links(_Section):
     """How unevenly children are spread over their parents: a `temperature` below 1 gives the parents of many children
     more of them, above 1 fewer; 1 spreads them as in the source. The number of rows stays."""
 
-    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    temperature: Number = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
 class Policy(_Section):
@@ -67,15 +78,15 @@ class Publication(_Section):
     """`replace_foreign_tables` allows publishing over tables this product did not create."""
 
     replace_foreign_tables: bool = False
-    lock_timeout_seconds: float = Field(default=30, gt=0)
+    lock_timeout_seconds: Number = Field(default=30, gt=0)
 
 
 class Validation(_Section):
     """Bounds of the validation. `distribution_distance` is the largest Kullback-Leibler divergence of a column
     from the source's distribution that passes."""
 
-    row_count_tolerance: float = Field(default=0.01, ge=0, le=1)
-    distribution_distance: float = Field(default=0.5, gt=0)
+    row_count_tolerance: Number = Field(default=0.01, ge=0, le=1)
+    distribution_distance: Number = Field(default=0.5, gt=0)
 
 
 class ColumnSettings(_Section):
@@ -99,19 +110,19 @@ class Config(_Section):
     schema_file: tuple[str, ...] = ()
     infer_keys: bool = False
     tables: tuple[str, ...] | None = None
-    rows: dict[str, int] = Field(default_factory=dict)
-    key_start: dict[str, int] = Field(default_factory=dict)
+    rows: dict[str, Whole] = Field(default_factory=dict)
+    key_start: dict[str, Whole] = Field(default_factory=dict)
     keep: tuple[str, ...] = ()
     structure: Literal["sampled", "original"] = "sampled"
     links: Links = Links()
-    seed: int = Field(default=0, ge=0)
+    seed: Whole = Field(default=0, ge=0)
     columns: dict[str, dict[str, ColumnSettings]] = Field(default_factory=dict)
     training: Training = Training()
     privacy: Privacy = Privacy()
     policy: Policy = Policy()
     publication: Publication = Publication()
     validation: Validation = Validation()
-    generation_batch_rows: int = Field(default=100_000, ge=1)
+    generation_batch_rows: Whole = Field(default=100_000, ge=1)
 
     @field_validator("schema_file", mode="before")
     @classmethod
@@ -171,7 +182,8 @@ def _fault(item: Any) -> str:
     if item["type"] == "tuple_type" and isinstance(item["input"], str):
         return f"{path}: must be a list. Found: {item['input']!r}. Next step: write [{item['input']}]"
     found = "" if path in ("source", "target") else f" Found: {item['input']!r}."
-    return f"{path}: {item['msg']}.{found} Next step: correct it, or leave it out for the default"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{path}: {message}.{found} Next step: correct it, or leave it out for the default"
 
 
 def _settings_beside(location: Sequence[str | int]) -> Iterable[str]:

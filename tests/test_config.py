@@ -88,3 +88,16 @@ def test_null_for_orphans_needs_no_quotation_marks(tmp_path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text("policy: {orphans: null}\n", encoding="utf-8")
     assert Config.build(read_settings(path)).policy.orphans == "null"
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"seed": True}, "seed"),
+        ({"training": {"time_budget_seconds": True}}, "training.time_budget_seconds"),
+        ({"rows": {"a": False}}, "rows.a"),
+    ],
+)
+def test_true_and_false_are_no_numbers(settings: dict[str, object], path: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{path}: must be a number, not true or false\. Found: (True|False)\."):
+        Config.build(settings)
