@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_engine.encode import relative
-from synth_engine.model import learning, preparation, sampling, training
+from synth_engine.model import kept, learning, preparation, sampling, training
 from synth_engine.model.partners import Partners
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.state import TableModel
@@ -89,7 +89,9 @@ VARIANTS: dict[str, Variant] = {
     "random-order": Variant(
         "all batches in random column orders", {(learning, "Schedule"): _any_order, (training, "column_orders"): _random_order}
     ),
-    "rare-apart": Variant("rare categories learned as one, drawn as any frequent one", {(preparation, "place_rare_values"): _none}),
+    "rare-apart": Variant(
+        "rare categories learned as one, drawn as any frequent one", {(room, "place_rare_values"): _none for room in (kept, preparation)}
+    ),
     "no-company": Variant("categories that start from chance, not from what they occur with", {(training, "occurring_with"): _nothing}),
     "half-width": Variant("hidden layers half as wide", _sizes(hidden=32, recurrent=64)),
     "double-width": Variant("hidden layers twice as wide", _sizes(hidden=128, recurrent=256)),

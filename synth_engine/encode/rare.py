@@ -7,7 +7,7 @@ Andridge and Little, "A review of hot deck imputation for survey non-response", 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -22,82 +22,83 @@ from synth_engine.randomness import generator
 
 ORDERED_GROUPS = 8
 """Groups that tokens with a natural order are compared in."""
-MOST_ALIKE = 3
-"""Slots, or references, in which a donor is alike."""
+MOST_ALIKE, CANDIDATES = 3, 8
+"""Traits that a donor is alike in, and those by themselves most telling that the further ones are chosen from."""
 GAIN = 1.02
-"""By how much a further one must raise the chance that a donor has the same value."""
-CANDIDATES = 8
-"""Slots and references that by themselves are the most telling, which the further ones are chosen from."""
-COMPARED_ROWS, DONORS = 10_000, 500_000
-"""Rows that decide in what donors are alike, and rows that donors are taken from."""
+"""By how much a trait must raise the chance that a donor has the same value."""
+RUN, RUNS, RARE_ROWS = 200, 40, 2_000
+"""Rows that decide what donors are alike in: so many runs of rows, since siblings stand together, and rows of rare values."""
+DONORS = 2_000_000
+"""Rows that donors are taken from."""
 
 Codes = NDArray[np.int64]
+Trait = Callable[[Codes], Codes]
+"""What rows with these numbers have of something that they may be alike in, as a number each."""
 
 
-def place_rare_values(tokens: Tokens, encoder: TableEncoder, data: Mapping[str, pa.Array], parents: Sequence[Codes], seed: int) -> None:
+def place_rare_values(tokens: Tokens, encoder: TableEncoder, data: Mapping[str, pa.Array], others: Sequence[Trait], seed: int) -> None:
     """Replace, in tokens of shape (rows, slots), those of rare values by such as may be written, the same in all rows of a value.
-    `parents` are the rows that each key refers to, `data` the columns. Randomness is that of `seed`."""
-    placed = {}
-    for column in encoder.columns:
-        if not isinstance(column.encoder, CategoryEncoder) or not len(column.encoder.values):
-            continue
-        name, slot = column.column.name, column.slots[0]
-        rare = np.flatnonzero(tokens[:, slot] == RARE)
+    Rows may be alike in their other columns and in `others`. `data` are the columns. Randomness is that of `seed`."""
+    categories = [c for c in encoder.columns if isinstance(c.encoder, CategoryEncoder) and len(c.encoder.values)]
+    rare = {c.slots[0]: np.flatnonzero(tokens[:, c.slots[0]] == RARE) for c in categories}
+    traits = [*(_of_slot(tokens, slot, places) for slot, places in enumerate(encoder.positions())), *others]
+    compared = _sample(len(tokens), [rows for rows in rare.values() if len(rows)])
+    company = {i: _numbered(trait(compared)) for i, trait in enumerate(traits)} if any(map(len, rare.values())) else {}
+    for column in sorted(categories, key=lambda c: len(c.encoder.values)):  # type: ignore[union-attr]
+        slot, rows = column.slots[0], rare[column.slots[0]]
         frequent = np.flatnonzero(tokens[:, slot] > RARE)
-        if len(rare) and len(frequent):
-            values = pc.take(data[name], pa.array(rare)).dictionary_encode().indices.to_numpy()
-            _, first, of_row = np.unique(values, return_index=True, return_inverse=True)
-            donors, share = _spread(frequent, DONORS), len(rare) / len(frequent)
-            company = list(_company(tokens, slot, encoder, parents, np.r_[donors, rare[first]]))
-            found = _donated(tokens[donors, slot].astype(np.int64), share, company, len(first), generator(seed, name))
-            placed[slot] = rare, found[of_row.reshape(-1)]
-    for slot, (rows, found) in placed.items():  # none is placed by how another was
-        tokens[rows, slot] = found
+        if not len(rows) or not len(frequent):
+            continue
+        values = pc.take(data[column.column.name], pa.array(rows)).dictionary_encode().indices.to_numpy()
+        _, first, of_row, many = np.unique(values, return_index=True, return_inverse=True, return_counts=True)
+        alike = _most_alike(tokens[compared, slot].astype(np.int64), {i: found for i, found in company.items() if i != slot})
+        donors = frequent[:: -(-len(frequent) // DONORS)]
+        both = np.r_[donors, rows[first]]
+        found = _donated(
+            tokens[donors, slot].astype(np.int64),
+            [traits[i](both) for i in alike],
+            many * len(donors) / len(frequent),
+            generator(seed, column.column.name),
+        )
+        tokens[rows, slot] = found[of_row.reshape(-1)]
+        company[slot] = _numbered(traits[slot](compared))  # finer columns are told from where this one was placed
 
 
-def _company(tokens: Tokens, slot: int, encoder: TableEncoder, parents: Sequence[Codes], rows: Codes) -> Iterator[Codes]:
-    """What else rows have, one code a row each: their other columns, those with an order in groups, and their parents."""
-    for other, places in enumerate(encoder.positions()):
-        if other != slot:
-            token = tokens[rows, other]
-            yield token.astype(np.int64) if places is None else token_groups(token, places, ORDERED_GROUPS)
-    for parent in parents:
-        yield parent[rows]
+def _of_slot(tokens: Tokens, slot: int, places: Floats | None) -> Trait:
+    """The tokens of a column, in groups where they have a natural order."""
+
+    def of(rows: Codes) -> Codes:
+        found = tokens[rows, slot]
+        return found.astype(np.int64) if places is None else token_groups(found, places, ORDERED_GROUPS)
+
+    return of
 
 
-def _donated(token: Codes, share: float, company: Sequence[Codes], values: int, rng: np.random.Generator) -> Codes:
-    """A token for each of so many values: of the less frequent ones, those that together are this share of all, where a row of
-    theirs is like a row of the value; else of one like it; else of one like it in less. `company` is that of the donors, who have
-    the tokens, and then of a row of each value."""
-    counts = np.bincount(token)
-    rising = np.argsort(counts, kind="stable")
-    less_frequent = np.zeros(len(counts), np.bool_)
-    less_frequent[rising[np.cumsum(counts[rising]) - counts[rising] < share * len(token)]] = True
-    found = np.full(values, -1, np.int64)
-    alike = _most_alike(token, [codes[: len(token)] for codes in company])
-    for used in range(len(alike), -1, -1):
-        cell = _cells([company[i] for i in alike[:used]], len(token) + values)
-        for able in (less_frequent[token], np.ones(len(token), np.bool_)):
-            open_ = np.flatnonzero(found < 0)
-            at = _drawn(cell[: len(token)][able], token[able], cell[len(token) :][open_], rng)
-            found[open_[at >= 0]] = token[able][at[at >= 0]]
-    return found
+def _sample(rows: int, rare: Sequence[Codes]) -> Codes:
+    """Runs of rows evenly spread, and of each column some rows of rare values."""
+    starts = np.linspace(0, max(rows - RUN, 0), RUNS).astype(np.int64)
+    runs = np.arange(rows) if rows <= RUN * RUNS else (starts[:, None] + np.arange(RUN)).reshape(-1)
+    of_each = max(RARE_ROWS // max(len(rare), 1), 1)
+    return np.unique(np.concatenate([runs, *(found[:: max(1, len(found) // of_each)] for found in rare)]))
 
 
-def _most_alike(token: Codes, company: Sequence[Codes]) -> list[int]:
-    """In what donors have to be alike, the most telling first: one by one what raises the chance most that another row that is alike
-    has the same token."""
-    some = _spread(np.arange(len(token)), COMPARED_ROWS)
-    token, company = token[some], [codes[some] for codes in company]
+def _most_alike(token: Codes, company: Mapping[int, Codes]) -> list[int]:
+    """Which traits donors have to share, the most telling first: one by one what raises the chance most that another row that is alike
+    has the same token, as far as there are donors for the rows of rare values."""
+    frequent, rare = token > RARE, token == RARE
+    if not frequent.any():
+        return []
+    token = token[frequent]
     chosen: list[int] = []
-    cell = np.zeros(len(token), np.int64)
-    matched = _matched(token, cell, np.zeros(len(token)))
-    candidates = list(range(len(company)))
+    cell = np.zeros(len(frequent), np.int64)
+    matched = _matched(token, cell[frequent], np.zeros(len(token)))
+    candidates = list(company)
     while len(chosen) < MOST_ALIKE and candidates:
-        finer = {i: _cells([cell, company[i]], len(token)) for i in candidates}
-        chances = {i: _matched(token, cells, matched) for i, cells in finer.items()}
-        best, *others = sorted(candidates, key=lambda i: -float(chances[i].mean()))
-        if chances[best].mean() <= GAIN * matched.mean():
+        finer = {i: _numbered(cell * (company[i].max() + 1) + company[i]) for i in candidates}
+        chances = {i: _matched(token, cells[frequent], matched) for i, cells in finer.items()}
+        gains = {i: _covered(finer[i], frequent, rare) * float(chances[i].mean() - matched.mean()) for i in candidates}
+        best, *others = sorted(candidates, key=lambda i: -gains[i])
+        if gains[best] <= (GAIN - 1) * matched.mean():
             break
         chosen.append(best)
         cell, matched, candidates = finer[best], chances[best], others[: CANDIDATES - len(chosen)]
@@ -106,35 +107,50 @@ def _most_alike(token: Codes, company: Sequence[Codes]) -> list[int]:
 
 def _matched(token: Codes, cell: Codes, otherwise: Floats) -> Floats:
     """For each row the chance that another row of its cell has the same token; `otherwise` where it is alone there."""
-    there, both = np.bincount(cell)[cell], _cells([cell, token], len(cell))
+    there, both = np.bincount(cell)[cell], _numbered(cell * (token.max(initial=0) + 1) + token)
     same = np.bincount(both)[both]
     return np.where(there > 1, (same - 1) / np.maximum(there - 1, 1), otherwise)
 
 
-def _cells(codes: Sequence[Codes], rows: int) -> Codes:
-    """One number for each combination of codes."""
-    cell = np.zeros(rows, np.int64)
-    for code in codes:
-        _, found = np.unique(code, return_inverse=True)
-        cell = cell * (int(found.max(initial=0)) + 1) + found.reshape(-1)
-        cell = np.unique(cell, return_inverse=True)[1].reshape(-1)
-    return cell
+def _covered(cell: Codes, frequent: NDArray[np.bool_], rare: NDArray[np.bool_]) -> float:
+    """The share of the rare rows whose cell has a donor."""
+    donors = np.bincount(cell[frequent], minlength=int(cell.max(initial=0)) + 1) > 0
+    return float(donors[cell[rare]].mean())
 
 
-def _drawn(cells: Codes, kind: Codes, wanted: Codes, rng: np.random.Generator) -> Codes:
-    """For each wanted cell the place of a row that stands in it, -1 if none does: at random, but of each kind as many as its share of
-    the cell, rounded."""
-    order = np.lexsort((rng.random(len(cells)), kind, cells))
+def _donated(token: Codes, traits: Sequence[Codes], many: Floats, rng: np.random.Generator) -> Codes:
+    """A token for each rare value that has so many rows: of a donor who shares all traits with a row of it; else of one who shares less.
+    `token` are those of the donors, `traits` those of the donors and then of a row of each value."""
+    rank = np.empty(int(token.max()) + 1, np.int64)
+    rank[np.argsort(np.bincount(token), kind="stable")] = np.arange(len(rank))
+    found = np.full(len(many), -1, np.int64)
+    cells = [np.zeros(len(token) + len(many), np.int64)]
+    for trait in traits:
+        codes = _numbered(trait)
+        cells.append(_numbered(cells[-1] * (codes.max() + 1) + codes))
+    for cell in reversed(cells):
+        open_ = np.flatnonzero(found < 0)
+        at = _drawn(cell[: len(token)], rank[token], cell[len(token) :][open_], many[open_], rng)
+        found[open_[at >= 0]] = token[at[at >= 0]]
+    return found
+
+
+def _drawn(cells: Codes, rank: Codes, wanted: Codes, many: Floats, rng: np.random.Generator) -> Codes:
+    """For each wanted cell the place of a donor in it, -1 if there is none: of those with the less frequent tokens, by `rank`, as many
+    as there are rows of rare values in the cell, each as often as the others. So no token more than doubles where there are enough."""
+    order = np.lexsort((rng.random(len(cells)), rank, cells))
     start, stop = np.searchsorted(cells[order], wanted), np.searchsorted(cells[order], wanted, "right")
     turn = np.lexsort((rng.random(len(wanted)), wanted))
-    first = np.flatnonzero(np.r_[True, np.diff(wanted[turn]) != 0][: len(wanted)])
-    many = np.diff(np.r_[first, len(wanted)])
-    place = np.empty(len(wanted))
-    place[turn] = (np.arange(len(wanted)) - np.repeat(first, many) + np.repeat(rng.random(len(first)), many)) / np.repeat(many, many)
-    at = start + (place * (stop - start)).astype(np.int64)
-    return np.where(stop > start, order[np.minimum(at, len(order) - 1)] if len(order) else -1, -1)
+    _, group = np.unique(wanted[turn], return_inverse=True)
+    total = np.bincount(group, many[turn])
+    before = np.cumsum(many[turn]) - many[turn]
+    place, needed = np.empty(len(wanted)), np.empty(len(wanted))
+    place[turn] = (before - (np.cumsum(total) - total)[group] + many[turn] * rng.random(len(turn))) / total[group]
+    needed[turn] = total[group]
+    at = start + (place.clip(0, 1 - 1e-9) * np.minimum(np.ceil(needed), stop - start)).astype(np.int64)
+    return np.where(stop > start, order[np.minimum(at, len(order) - 1)], -1)
 
 
-def _spread(rows: Codes, most: int) -> Codes:
-    """About so many of the rows at most, evenly spread."""
-    return rows[:: max(1, -(-len(rows) // most))]
+def _numbered(codes: Codes) -> Codes:
+    """The same codes, numbered from 0."""
+    return np.unique(codes, return_inverse=True)[1].reshape(-1).astype(np.int64)

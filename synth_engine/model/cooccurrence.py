@@ -18,7 +18,7 @@ GROUPS = 8
 PRIOR = 2.0
 """So many rows of all tokens are added to those of each, so that what one or two rows tell is not believed."""
 MOST_TELLING = 16
-"""Other slots that count, the most telling ones; bounds the memory of a hundred thousand tokens to 50 MB."""
+"""Other slots that count, the most telling ones, so that neither memory nor mixtures grow with the width of tables."""
 
 
 def occurring_with(

@@ -14,7 +14,7 @@ from synth_engine.encode.written import with_written_moments
 from synth_engine.errors import ConfigurationError
 from synth_engine.model.context import Context
 from synth_engine.model.generated import GeneratedTable
-from synth_engine.model.preparation import prepare
+from synth_engine.model.preparation import prepare, traits_of_parents
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.state import Model
 from synth_engine.polymorphic import expanded_tables, is_of_type
@@ -89,7 +89,7 @@ def kept_rows(model: Model, name: str, prepared: Mapping[str, PreparedTable]) ->
     if encoder.columns:
         data = {**one.data, **one.loose}
         tokens, _ = encoder.encode(data, one.reference_values(prepared), one.later)
-        place_rare_values(tokens, encoder, data, one.parents, stream(model.seed, "rare", name))
+        place_rare_values(tokens, encoder, data, traits_of_parents(one, {}), stream(model.seed, "rare", name))
     made = GeneratedTable(name, one.rows, np.concatenate([skeleton.hidden, tokens], axis=1), Context(one.rows), skeleton.parents)
     made.columns, made.values = dict(one.data), dict(one.moments)
     return made

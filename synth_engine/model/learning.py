@@ -124,7 +124,10 @@ class _Learner:
 
     def _encode(self, name: str, one: PreparedTable) -> None:
         wanted = self.config.columns.get(name, {})
-        encoder, self.tokens[name], self.learned[name] = encode_table(one, self.prepared, self.settings, self.seed, wanted)
+        encoded = {other: (self.model.tables[other].encoder, tokens) for other, tokens in self.tokens.items()}
+        if name in self.model.kept:  # its rare values are placed again when it is delivered, by its own rows
+            encoded = {}
+        encoder, self.tokens[name], self.learned[name] = encode_table(one, self.prepared, self.settings, self.seed, wanted, encoded)
         generators = {
             c: KeyGenerator.fit(
                 one.data[c], one.table.column(c).data_type, self.settings, stream(self.seed, "key", name, c), wanted.get(c, AS_FOUND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from synth_engine.codes import joint_codes
 from synth_engine.config import ColumnSettings
 from synth_engine.encode.base import EncodingSettings, Floats
-from synth_engine.encode.rare import place_rare_values
+from synth_engine.encode.category import CategoryEncoder
+from synth_engine.encode.rare import Trait, place_rare_values
 from synth_engine.encode.table import TableEncoder
 from synth_engine.encode.values import to_floats
 from synth_engine.model.coarse import coarse_codes
@@ -197,8 +199,10 @@ def encode_table(
     settings: EncodingSettings,
     seed: int,
     wanted: Mapping[str, ColumnSettings],
+    encoded: Mapping[str, tuple[TableEncoder, NDArray[np.int32]]],
 ) -> tuple[TableEncoder, NDArray[np.int32], NDArray[np.bool_]]:
-    """Fit the table's encoders, with the formats that are `wanted`, and encode it: (encoder, tokens, which tokens to learn)."""
+    """Fit the table's encoders, with the formats that are `wanted`, and encode it: (encoder, tokens, which tokens to learn). `encoded`
+    are the encoders and tokens of parents, as far as rare values are placed by what parents have."""
     references = one.reference_values(prepared)
     pairs = {name: list(zip(one.references[name], references[name], strict=True)) for name in one.references}
     columns, data = one.value_columns, {**one.data, **one.loose}
@@ -206,9 +210,27 @@ def encode_table(
     later = one.later
     encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name), wanted, unique, later)
     tokens, learn = encoder.encode(data, references, later)
-    place_rare_values(tokens, encoder, data, one.parents, stream(seed, "rare", one.table.name))
+    place_rare_values(tokens, encoder, data, traits_of_parents(one, encoded), stream(seed, "rare", one.table.name))
     return (
         encoder,
         (tokens if len(columns) else np.zeros((one.rows, 0), np.int32)),
         (learn if len(columns) else np.zeros((one.rows, 0), np.bool_)),
     )
+
+
+def traits_of_parents(one: PreparedTable, encoded: Mapping[str, tuple[TableEncoder, NDArray[np.int32]]]) -> list[Trait]:
+    """What rows may be alike in beside their columns: whom they refer to, and the categories of those in `encoded`, as a table that
+    repeats a column of its parent's has the same value there."""
+    traits: list[Trait] = []
+    for key, parents in zip(one.keys, one.parents, strict=True):
+        traits.append(partial(_taken, parents, None))
+        encoder, tokens = encoded.get(key.parent, (TableEncoder([]), np.zeros((0, 0), np.int32)))
+        categories = [c.slots[0] for c in encoder.columns if isinstance(c.encoder, CategoryEncoder)]
+        traits += [partial(_taken, parents, tokens[:, slot]) for slot in categories if len(tokens)]
+    return traits
+
+
+def _taken(parents: NDArray[np.int64], token: NDArray[np.int32] | None, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The parent of each of these rows, or its token; -1 where there is none."""
+    at = parents[rows]
+    return at if token is None else np.where(at >= 0, token[np.maximum(at, 0)], -1)
