@@ -41,7 +41,7 @@ def place_rare_values(tokens: Tokens, encoder: TableEncoder, data: Mapping[str, 
     Rows may be alike in their other columns and in `others`. `data` are the columns. Randomness is that of `seed`."""
     categories = [c for c in encoder.columns if isinstance(c.encoder, CategoryEncoder) and len(c.encoder.values)]
     rare = {c.slots[0]: np.flatnonzero(tokens[:, c.slots[0]] == RARE) for c in categories}
-    traits = [*(_of_slot(tokens, slot, places) for slot, places in enumerate(encoder.positions())), *others]
+    traits = [*(_of_slot(tokens, slot, places, slot in rare) for slot, places in enumerate(encoder.positions())), *others]
     compared = _sample(len(tokens), [rows for rows in rare.values() if len(rows)])
     company = {i: _numbered(trait(compared)) for i, trait in enumerate(traits)} if any(map(len, rare.values())) else {}
     for column in sorted(categories, key=lambda c: len(c.encoder.values)):  # type: ignore[union-attr]
@@ -64,12 +64,14 @@ def place_rare_values(tokens: Tokens, encoder: TableEncoder, data: Mapping[str, 
         company[slot] = _numbered(traits[slot](compared))  # finer columns are told from where this one was placed
 
 
-def _of_slot(tokens: Tokens, slot: int, places: Floats | None) -> Trait:
-    """The tokens of a column, in groups where they have a natural order."""
+def _of_slot(tokens: Tokens, slot: int, places: Floats | None, category: bool) -> Trait:
+    """The tokens of a column, in groups where they have a natural order. What is rare is like nothing else."""
 
     def of(rows: Codes) -> Codes:
         found = tokens[rows, slot]
-        return found.astype(np.int64) if places is None else token_groups(found, places, ORDERED_GROUPS)
+        if places is not None:
+            return token_groups(found, places, ORDERED_GROUPS)
+        return np.where(category & (found == RARE), -2 - rows, found.astype(np.int64))
 
     return of
 

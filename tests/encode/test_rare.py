@@ -60,6 +60,19 @@ def test_a_column_that_says_the_same_in_other_words_hides_nothing_and_stays_with
     assert values_of(encoder, after, "postcode") == [f"P{name}" for name in city]
 
 
+def test_what_is_rare_elsewhere_is_no_likeness():
+    """Ten rows of one town have postcodes of their own, as all villages have: not all villages become that town."""
+    data, country = cities()
+    postcode = np.array([f"P{name}" for name in data["city"].to_pylist()], dtype=object)
+    town = np.flatnonzero(np.array(data["city"].to_pylist()) == "0 1")[:10]
+    postcode[town] = [f"own {i}" for i in range(10)]
+    data["postcode"] = pa.array(postcode)
+    encoder, _, after = placed(data)
+    city = values_of(encoder, after, "city")
+    assert city.count("0 1") < 60
+    assert [name.split()[0] for name in city] == country.astype(str).tolist()
+
+
 def test_values_that_are_rare_together_come_out_as_such_that_go_together():
     region = np.r_[np.repeat(np.arange(20), 60), np.repeat(np.arange(20, 120), 4)]
     town = region * 10 + np.r_[np.tile(np.repeat(np.arange(3), 20), 20), np.tile(np.repeat(np.arange(2), 2), 100)]
