@@ -8,6 +8,7 @@ Andridge and Little, "A review of hot deck imputation for survey non-response", 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from synth_engine.encode.base import Floats, Tokens
 from synth_engine.encode.category import RARE, CategoryEncoder
 from synth_engine.encode.groups import token_groups
-from synth_engine.encode.table import TableEncoder
+from synth_engine.encode.table import EncodedColumn, TableEncoder
 from synth_engine.randomness import generator
 
 ORDERED_GROUPS = 8
@@ -39,12 +40,12 @@ Trait = Callable[[Codes], Codes]
 def place_rare_values(tokens: Tokens, encoder: TableEncoder, data: Mapping[str, pa.Array], others: Sequence[Trait], seed: int) -> None:
     """Replace, in tokens of shape (rows, slots), those of rare values by such as may be written, the same in all rows of a value.
     Rows may be alike in their other columns and in `others`. `data` are the columns. Randomness is that of `seed`."""
-    categories = [c for c in encoder.columns if isinstance(c.encoder, CategoryEncoder) and len(c.encoder.values)]
+    categories = _categories(encoder)
     rare = {c.slots[0]: np.flatnonzero(tokens[:, c.slots[0]] == RARE) for c in categories}
     traits = [*(_of_slot(tokens, slot, places, slot in rare) for slot, places in enumerate(encoder.positions())), *others]
     compared = _sample(len(tokens), [rows for rows in rare.values() if len(rows)])
     company = {i: _numbered(trait(compared)) for i, trait in enumerate(traits)} if any(map(len, rare.values())) else {}
-    for column in sorted(categories, key=lambda c: len(c.encoder.values)):  # type: ignore[union-attr]
+    for column in categories:
         slot, rows = column.slots[0], rare[column.slots[0]]
         frequent = np.flatnonzero(tokens[:, slot] > RARE)
         if not len(rows) or not len(frequent):
@@ -62,6 +63,12 @@ def place_rare_values(tokens: Tokens, encoder: TableEncoder, data: Mapping[str, 
         )
         tokens[rows, slot] = found[of_row.reshape(-1)]
         company[slot] = _numbered(traits[slot](compared))  # finer columns are told from where this one was placed
+
+
+def _categories(encoder: TableEncoder) -> list[EncodedColumn]:
+    """The columns of categories that have values to be written, those of few values first."""
+    found = [(len(c.encoder.values), c) for c in encoder.columns if isinstance(c.encoder, CategoryEncoder)]
+    return [column for values, column in sorted(found, key=itemgetter(0)) if values]
 
 
 def _of_slot(tokens: Tokens, slot: int, places: Floats | None, category: bool) -> Trait:
@@ -132,8 +139,11 @@ def _donated(token: Codes, traits: Sequence[Codes], many: Floats, rng: np.random
         cells.append(_numbered(cells[-1] * (codes.max() + 1) + codes))
     for cell in reversed(cells):
         open_ = np.flatnonzero(found < 0)
-        at = _drawn(cell[: len(token)], rank[token], cell[len(token) :][open_], many[open_], rng)
-        found[open_[at >= 0]] = token[at[at >= 0]]
+        wanted = cell[len(token) + open_]
+        able = np.flatnonzero(np.isin(cell[: len(token)], wanted))
+        if len(able):
+            at = _drawn(cell[able], rank[token[able]], wanted, many[open_], rng)
+            found[open_[at >= 0]] = token[able[at[at >= 0]]]
     return found
 
 
