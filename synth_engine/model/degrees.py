@@ -27,7 +27,8 @@ secret of a row."""
 @dataclass
 class DegreeModel:
     """`lower` are the lowest degrees of the classes; `values`, `counts` the protected histogram of all real degrees;
-    `by_code` the mean degree of each summary code where so few parents have children that a code is nearly a parent."""
+    `by_code` the mean degree of each summary code where so few parents have children that a code is nearly a parent; `standing` of
+    parents that are kept where each stands among them, in groups of as many as protect a degree."""
 
     lower: NDArray[np.int64]
     booster: lightgbm.Booster | None
@@ -35,13 +36,21 @@ class DegreeModel:
     counts: NDArray[np.int64]
     unique: bool
     by_code: NDArray[np.float64]
+    standing: NDArray[np.int64]
 
     @classmethod
     def fit(
-        cls, degrees: NDArray[np.int64], features: NDArray[np.int32], code: NDArray[np.int32] | None, unique: bool, protect: int, seed: int
+        cls,
+        degrees: NDArray[np.int64],
+        features: NDArray[np.int32],
+        code: NDArray[np.int32] | None,
+        unique: bool,
+        protect: int,
+        seed: int,
+        kept: bool = False,
     ) -> DegreeModel:
         """Learn from the exact degree of every parent and what is known of it: `features` (parents, any) and the
-        parents' summary `code` along this key (0 is childless)."""
+        parents' summary `code` along this key (0 is childless). Parents that are `kept` will be these very ones."""
         protected = _protected(degrees, protect)
         values, counts = np.unique(protected, return_counts=True)
         lower = _classes(degrees)
@@ -51,10 +60,11 @@ class DegreeModel:
             by_code = np.bincount(code, degrees) / np.maximum(np.bincount(code), 1)
         booster = (
             _booster(features, classes, len(lower), seed)
-            if len(lower) > 1 and len(degrees) >= ENOUGH_PARENTS and features.shape[1] and not len(by_code)
+            if len(lower) > 1 and len(degrees) >= ENOUGH_PARENTS and features.shape[1] and not len(by_code) and not kept
             else None
         )
-        return cls(lower, booster, values.astype(np.int64), counts.astype(np.int64), unique, by_code)
+        standing = _standing(degrees, protect) if kept else np.zeros(0, np.int64)
+        return cls(lower, booster, values.astype(np.int64), counts.astype(np.int64), unique, by_code, standing)
 
     @property
     def parents(self) -> int:
@@ -111,6 +121,8 @@ class DegreeModel:
         childless = -1e9 * (code == 0) if code is not None else np.zeros(parents)
         if len(self.by_code) and code is not None:
             return childless + self.by_code[code] * (1 + 0.01 * rng.random(parents)) + 1e-6 * rng.random(parents)
+        if len(self.standing) == parents:
+            return childless + self.standing + rng.random(parents)
         if self.booster is None:
             return childless + rng.random(parents)
         chances = np.asarray(self.booster.predict(features.astype(np.float64)))
@@ -130,13 +142,14 @@ class DegreeModel:
             "counts": self.counts.tolist(),
             "unique": self.unique,
             "by_code": self.by_code.tolist(),
+            "standing": self.standing.tolist(),
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any], booster: str | None) -> DegreeModel:
         loaded = lightgbm.Booster(model_str=booster) if booster else None
-        lower, values, counts = (np.array(raw[k], dtype=np.int64) for k in ("lower", "values", "counts"))
-        return cls(lower, loaded, values, counts, raw["unique"], np.array(raw["by_code"]))
+        lower, values, counts, standing = (np.array(raw[k], dtype=np.int64) for k in ("lower", "values", "counts", "standing"))
+        return cls(lower, loaded, values, counts, raw["unique"], np.array(raw["by_code"]), standing)
 
 
 def tempered(degrees: NDArray[np.int64], total: int, temperature: float) -> NDArray[np.int64]:
@@ -180,6 +193,14 @@ def _protected(degrees: NDArray[np.int64], entities: int) -> NDArray[np.int64]:
         out[-entities:] = top // entities
         out[len(out) - top % entities :] += 1
     return out
+
+
+def _standing(degrees: NDArray[np.int64], entities: int) -> NDArray[np.int64]:
+    """The place of each parent among all by its degree, the same for so many in a row that no one's is told."""
+    standing = np.empty(len(degrees), dtype=np.int64)
+    standing[np.argsort(-degrees, kind="stable")] = np.arange(len(degrees)) // entities
+    most = max(len(degrees) // entities - 1, 0)
+    return most - np.minimum(standing, most)
 
 
 def _classes(degrees: NDArray[np.int64]) -> NDArray[np.int64]:

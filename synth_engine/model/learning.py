@@ -202,7 +202,13 @@ class _Learner:
             kept = self.model.tables[name].keys[i]
             code = own_code(self.model, name, i, self.tokens[key.parent])
             kept.degrees = DegreeModel.fit(
-                degrees, features, code, kept.degrees.unique, self.settings.extreme_entities, stream(self.seed, "degrees", name, i)
+                degrees,
+                features,
+                code,
+                kept.degrees.unique,
+                self.settings.extreme_entities,
+                stream(self.seed, "degrees", name, i),
+                key.parent in self.model.kept,
             )
             self.listener(Progress("train", name, i + 1, len(one.keys), "degrees learned"))
 

@@ -210,3 +210,24 @@ def test_an_empty_table_can_be_kept(real):
     model = learn(alone, {"region": real["region"].slice(0, 0), "x": real["region"]}, config)
     made = Generation(model, {}, 0, kept={"region": real["region"].slice(0, 0)}).run()
     assert pa.Table.from_batches(made.batches("region", 10)).num_rows == 0
+
+
+def test_hubs_among_hundreds_of_kept_rows_stay_hubs():
+    """Four hundred merchants by Zipf's law: the five largest have the largest degrees, in whatever order among them."""
+    merchants, rng = np.arange(400), np.random.default_rng(0)
+    share = 1 / (1 + rng.permutation(merchants))
+    order = rng.choice(merchants, 4_000, p=share / share.sum())
+    schema = Schema.of(
+        [
+            Table("merchant", (_key("id"),), ("id",)),
+            Table("order", (_key("id"), _key("merchant")), ("id",), foreign_keys=(ForeignKey(("merchant",), "merchant", ("id",)),)),
+        ]
+    )
+    tables = {"merchant": pa.table({"id": merchants}), "order": pa.table({"id": np.arange(4_000), "merchant": order})}
+    config = Config.build({"training": {"size": "small", "max_epochs": 1, "device": "cpu"}, "keep": ["merchant"]})
+    made = Generation(learn(schema, tables, config), {}, 0, kept={"merchant": tables["merchant"]}).run()
+    found = pa.Table.from_batches(made.batches("order", 10**6))["merchant"].to_numpy()
+    real, twin = (np.bincount(rows, minlength=400) for rows in (order, found))
+    assert set(np.argsort(-real)[:5]) == set(np.argsort(-twin)[:5])
+    assert np.corrcoef(real, twin)[0, 1] > 0.8
+    assert len(set(twin[np.argsort(-real)[:5]].tolist())) == 1  # their mean: whose is whose is not told
