@@ -230,4 +230,4 @@ def test_hubs_among_hundreds_of_kept_rows_stay_hubs():
     real, twin = (np.bincount(rows, minlength=400) for rows in (order, found))
     assert set(np.argsort(-real)[:5]) == set(np.argsort(-twin)[:5])
     assert np.corrcoef(real, twin)[0, 1] > 0.8
-    assert len(set(twin[np.argsort(-real)[:5]].tolist())) == 1  # their mean: whose is whose is not told
+    assert np.ptp(twin[np.argsort(-real)[:5]]) <= 1  # their mean: whose is whose is not told
