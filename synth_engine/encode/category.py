@@ -76,7 +76,7 @@ class CategoryEncoder(Encoder):
             return []
         if not len(self.values):
             return ["every value is rare: the column is written as null"]
-        return [f"rare values ({self.rare_share:.2%} of the rows) come out as less frequent ones"]
+        return [f"rare values ({self.rare_share:.2%} of the rows) come out as frequent enough ones, the less frequent first"]
 
 
 def _to_texts(values: pa.Array, data_type: str) -> list[str]:

@@ -8,7 +8,6 @@ Andridge and Little, "A review of hot deck imputation for survey non-response", 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +39,7 @@ Trait = Callable[[Codes], Codes]
 def place_rare_values(tokens: Tokens, encoder: TableEncoder, data: Mapping[str, pa.Array], others: Sequence[Trait], seed: int) -> None:
     """Replace, in tokens of shape (rows, slots), those of rare values by such as may be written, the same in all rows of a value.
     Rows may be alike in their other columns and in `others`. `data` are the columns. Randomness is that of `seed`."""
-    categories = _categories(encoder)
+    categories = _categories(encoder, data)
     rare = {c.slots[0]: np.flatnonzero(tokens[:, c.slots[0]] == RARE) for c in categories}
     traits = [*(_of_slot(tokens, slot, places, slot in rare) for slot, places in enumerate(encoder.positions())), *others]
     compared = _sample(len(tokens), [rows for rows in rare.values() if len(rows)])
@@ -65,10 +64,10 @@ def place_rare_values(tokens: Tokens, encoder: TableEncoder, data: Mapping[str, 
         company[slot] = _numbered(traits[slot](compared))  # finer columns are told from where this one was placed
 
 
-def _categories(encoder: TableEncoder) -> list[EncodedColumn]:
-    """The columns of categories that have values to be written, those of few values first."""
-    found = [(len(c.encoder.values), c) for c in encoder.columns if isinstance(c.encoder, CategoryEncoder)]
-    return [column for values, column in sorted(found, key=itemgetter(0)) if values]
+def _categories(encoder: TableEncoder, data: Mapping[str, pa.Array]) -> list[EncodedColumn]:
+    """The columns of categories that have values to be written, those of few values first, rare ones included."""
+    found = [c for c in encoder.columns if isinstance(c.encoder, CategoryEncoder) and len(c.encoder.values)]
+    return sorted(found, key=lambda c: int(pc.count_distinct(data[c.column.name]).as_py()))
 
 
 def _of_slot(tokens: Tokens, slot: int, places: Floats | None, category: bool) -> Trait:
@@ -149,7 +148,8 @@ def _donated(token: Codes, traits: Sequence[Codes], many: Floats, rng: np.random
 
 def _drawn(cells: Codes, rank: Codes, wanted: Codes, many: Floats, rng: np.random.Generator) -> Codes:
     """For each wanted cell the place of a donor in it, -1 if there is none: of those with the less frequent tokens, by `rank`, as many
-    as there are rows of rare values in the cell, each as often as the others. So no token more than doubles where there are enough."""
+    as there are rows of rare values in the cell, each as often as the others. So where there are enough no token more than doubles, but by
+    a value of many rows, which stay together."""
     order = np.lexsort((rng.random(len(cells)), rank, cells))
     start, stop = np.searchsorted(cells[order], wanted), np.searchsorted(cells[order], wanted, "right")
     turn = np.lexsort((rng.random(len(wanted)), wanted))
