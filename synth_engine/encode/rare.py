@@ -7,7 +7,7 @@ Andridge and Little, "A review of hot deck imputation for survey non-response", 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from synth_engine.encode.base import Floats, Tokens
 from synth_engine.encode.category import RARE, CategoryEncoder
 from synth_engine.encode.groups import token_groups
-from synth_engine.encode.table import EncodedColumn, TableEncoder
+from synth_engine.encode.table import TableEncoder
 from synth_engine.randomness import generator
 
 ORDERED_GROUPS = 8
@@ -39,15 +39,17 @@ Trait = Callable[[Codes], Codes]
 def place_rare_values(tokens: Tokens, encoder: TableEncoder, data: Mapping[str, pa.Array], others: Sequence[Trait], seed: int) -> None:
     """Replace, in tokens of shape (rows, slots), those of rare values by such as may be written, the same in all rows of a value.
     Rows may be alike in their other columns and in `others`. `data` are the columns. Randomness is that of `seed`."""
-    categories = _categories(encoder, data)
+    categories = [c for c in encoder.columns if isinstance(c.encoder, CategoryEncoder) and (tokens[:, c.slots[0]] == RARE).any()]
+    if not categories:
+        return
     rare = {c.slots[0]: np.flatnonzero(tokens[:, c.slots[0]] == RARE) for c in categories}
     traits = [*(_of_slot(tokens, slot, places, slot in rare) for slot, places in enumerate(encoder.positions())), *others]
-    compared = _sample(len(tokens), [rows for rows in rare.values() if len(rows)])
-    company = {i: _numbered(trait(compared)) for i, trait in enumerate(traits)} if any(map(len, rare.values())) else {}
-    for column in categories:
+    compared = _sample(len(tokens), rare.values())
+    company = {i: _numbered(trait(compared)) for i, trait in enumerate(traits)}
+    for column in sorted(categories, key=lambda c: int(pc.count_distinct(data[c.column.name]).as_py())):  # coarse ones first
         slot, rows = column.slots[0], rare[column.slots[0]]
         frequent = np.flatnonzero(tokens[:, slot] > RARE)
-        if not len(rows) or not len(frequent):
+        if not len(frequent):
             continue
         values = pc.take(data[column.column.name], pa.array(rows)).dictionary_encode().indices.to_numpy()
         _, first, of_row, many = np.unique(values, return_index=True, return_inverse=True, return_counts=True)
@@ -64,12 +66,6 @@ def place_rare_values(tokens: Tokens, encoder: TableEncoder, data: Mapping[str, 
         company[slot] = _numbered(traits[slot](compared))  # finer columns are told from where this one was placed
 
 
-def _categories(encoder: TableEncoder, data: Mapping[str, pa.Array]) -> list[EncodedColumn]:
-    """The columns of categories that have values to be written, those of few values first, rare ones included."""
-    found = [c for c in encoder.columns if isinstance(c.encoder, CategoryEncoder) and len(c.encoder.values)]
-    return sorted(found, key=lambda c: int(pc.count_distinct(data[c.column.name]).as_py()))
-
-
 def _of_slot(tokens: Tokens, slot: int, places: Floats | None, category: bool) -> Trait:
     """The tokens of a column, in groups where they have a natural order. What is rare is like nothing else."""
 
@@ -82,11 +78,11 @@ def _of_slot(tokens: Tokens, slot: int, places: Floats | None, category: bool) -
     return of
 
 
-def _sample(rows: int, rare: Sequence[Codes]) -> Codes:
+def _sample(rows: int, rare: Collection[Codes]) -> Codes:
     """Runs of rows evenly spread, and of each column some rows of rare values."""
     starts = np.linspace(0, max(rows - RUN, 0), RUNS).astype(np.int64)
     runs = np.arange(rows) if rows <= RUN * RUNS else (starts[:, None] + np.arange(RUN)).reshape(-1)
-    of_each = max(RARE_ROWS // max(len(rare), 1), 1)
+    of_each = max(RARE_ROWS // len(rare), 1)
     return np.unique(np.concatenate([runs, *(found[:: max(1, len(found) // of_each)] for found in rare)]))
 
 

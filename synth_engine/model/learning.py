@@ -124,9 +124,8 @@ class _Learner:
 
     def _encode(self, name: str, one: PreparedTable) -> None:
         wanted = self.config.columns.get(name, {})
-        encoded = {other: (self.model.tables[other].encoder, tokens) for other, tokens in self.tokens.items()}
-        if name in self.model.kept:  # its rare values are placed again when it is delivered, by its own rows
-            encoded = {}
+        there = () if name in self.model.kept else self.tokens  # a kept table is encoded again when it is delivered, by its own rows
+        encoded = {other: (self.model.tables[other].encoder, self.tokens[other]) for other in there}
         encoder, self.tokens[name], self.learned[name] = encode_table(one, self.prepared, self.settings, self.seed, wanted, encoded)
         generators = {
             c: KeyGenerator.fit(

@@ -224,9 +224,10 @@ def traits_of_parents(one: PreparedTable, encoded: Mapping[str, tuple[TableEncod
     traits: list[Trait] = []
     for key, parents in zip(one.keys, one.parents, strict=True):
         traits.append(partial(_taken, parents, None))
-        encoder, tokens = encoded.get(key.parent, (TableEncoder([]), np.zeros((0, 0), np.int32)))
-        categories = [c.slots[0] for c in encoder.columns if isinstance(c.encoder, CategoryEncoder)]
-        traits += [partial(_taken, parents, tokens[:, slot]) for slot in categories if len(tokens)]
+        if key.parent in encoded and len(encoded[key.parent][1]):
+            encoder, tokens = encoded[key.parent]
+            categories = [c.slots[0] for c in encoder.columns if isinstance(c.encoder, CategoryEncoder)]
+            traits += [partial(_taken, parents, tokens[:, slot]) for slot in categories]
     return traits
 
 

@@ -42,10 +42,10 @@ stochastic approximation by averaging", 1992)."""
 WEIGHT_DECAY = 0.3
 """Over the distance of a whole training, weights that nothing holds shrink by half; more blurs what is to be learned (see
 ARCHITECTURE.md, decisions)."""
-MOST_EVALUATED = 32_768
-"""Held-out rows by which a training is judged: more would cost time and tell no more."""
 MOST_COUNTED = 500_000
 """Rows, evenly spread, that tell what occurs with what."""
+MOST_EVALUATED = 32_768
+"""Held-out rows by which a training is judged: more would cost time and tell no more."""
 LARGEST_EVALUATED = MOST_EVALUATED // 8
 """Rows of a batch of these at most, so that there are some to choose from."""
 
