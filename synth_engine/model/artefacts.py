@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from synth_engine.encode.derived import Derivation
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import CorruptArtefact
 from synth_engine.model.degrees import DegreeModel
+from synth_engine.model.dependencies import Dependency
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.orphans import Orphans
@@ -25,7 +27,7 @@ from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
 from synth_engine.workspace import Workspace
 
-FORMAT = 9
+FORMAT = 10
 
 
 def write_model(model: Model, workspace: Workspace) -> None:
@@ -96,6 +98,8 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
         "hidden_rows": None if table.hidden_rows is None else table.hidden_rows.tolist(),
         "types_alone": table.types_alone,
         "part_of": table.part_of,
+        "derived": [one.to_json() for one in table.derived],
+        "dependencies": [one.to_json() for one in table.dependencies],
         "encoder": table.encoder.to_json(),
         "references": {c: [[r.source, r.key, r.column] for r in found] for c, found in table.references.items()},
         "key_generators": {c: g.to_json() for c, g in table.key_generators.items()},
@@ -150,6 +154,8 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         None if raw["hidden_rows"] is None else np.array(raw["hidden_rows"], dtype=np.int32),
         types_alone=raw["types_alone"],
         part_of=raw["part_of"],
+        derived=[Derivation.from_json(one) for one in raw["derived"]],
+        dependencies=[Dependency.from_json(one) for one in raw["dependencies"]],
     )
 
 

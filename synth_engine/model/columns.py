@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Floats
 from synth_engine.encode.category import CategoryEncoder
+from synth_engine.encode.derived import Derivation
 from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.encode.text import TextEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import Terminal
+from synth_engine.model.computed import compute
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.keyplan import plan_keys
 from synth_engine.model.keyvalues import KeyValues
@@ -66,6 +69,7 @@ class Columns:
             made.columns[table.ordinal.column] = table.ordinal.numbers(within, made.rows, schema.column(table.ordinal.column).data_type)
         self._make_referable(table, made, set(given))
         self._make_unique(table, made, [u for u in uniques if set(u) <= made.columns.keys()], given)
+        compute(table, made, schema, len(self.model.hidden_sizes(made.name)), partial(self.decode, table, made))
 
     def make_unique_at_last(self, table: TableModel, made: GeneratedTable) -> None:
         """Unique keys with a column of a key that closes a cycle, now that it is there."""
@@ -125,6 +129,8 @@ class Columns:
 
     def decode(self, table: TableModel, made: GeneratedTable, name: str, rows: NDArray[np.int64]) -> pa.Array:
         """The values of a column that keys do not give, in these rows."""
+        for copy in (one for one in table.derived if one.is_copy and one.column == name):
+            return self._repeated(table, made, copy, rows)
         c = next(c for c in table.encoder.columns if c.column.name == name)
         if name in made.values:
             return from_floats(made.values[name][rows], c.column.data_type)
@@ -134,6 +140,19 @@ class Columns:
         key = stream(self.seed, "column", made.name, name)
         draw = Draw(rows, made.rows, lambda lane: uniforms(key, rows, lane))
         return c.encoder.decode(made.tokens[rows][:, [hidden + s for s in c.slots]], draw)
+
+    def _repeated(self, table: TableModel, made: GeneratedTable, copy: Derivation, rows: NDArray[np.int64]) -> pa.Array:
+        """The values of a column that repeats another of the row, or of a parent."""
+        at, of = rows, copy.operands[0]
+        if copy.key is not None:
+            at, parent = made.parents[copy.key][rows], table.keys[copy.key].key.parent
+            table, made = self.model.tables[parent], self.tables[parent]
+        if of in made.columns:
+            return made.columns[of].take(pa.array(at, mask=at < 0))
+        if (at < 0).all():
+            return pa.nulls(len(at), to_arrow(self.model.schema.tables[made.name].column(of).data_type))
+        values = self.decode(table, made, of, np.maximum(at, 0))
+        return pc.if_else(pa.array(at >= 0), values, pa.scalar(None, values.type))
 
     def order(self, made: GeneratedTable) -> NDArray[np.int64] | None:
         """The order in which the rows are numbered and written; None where it is the one they were drawn in. Rows that stand for

@@ -15,6 +15,7 @@ from synth_engine.errors import ConfigurationError, Terminal
 from synth_engine.model.capacity import require_parents
 from synth_engine.model.columns import Columns
 from synth_engine.model.context import Context
+from synth_engine.model.dependencies import settle
 from synth_engine.model.devices import device_of
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.kept import as_delivered, check_kept, kept_rows, prepare_kept
@@ -202,6 +203,7 @@ class Generation:
         request.never_null = frozenset(hidden + slot for slot in table.encoder.never_null)
         request.empty_after = {hidden + slot: hidden + first for slot, first in table.encoder.empty_after.items()}
         made.tokens = sample(table.row_network, self._shaped(table.sequential, request), self.device, self._advance(made.name))
+        settle(made.tokens, hidden, table.dependencies)
         made.values = {c.name: c.values for c in relative}
 
     def _shaped(self, sequential: bool, request: Request) -> Request:

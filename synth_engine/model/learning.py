@@ -15,6 +15,7 @@ from synth_engine.config import Config
 from synth_engine.encode.base import AS_FOUND, EncodingSettings
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.written import with_written_moments
+from synth_engine.model.computed import within_bounds
 from synth_engine.model.context import Context
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
 from synth_engine.model.devices import device_of
@@ -126,7 +127,8 @@ class _Learner:
         wanted = self.config.columns.get(name, {})
         there = () if name in self.model.kept else self.tokens  # a kept table is encoded again when it is delivered, by its own rows
         encoded = {other: (self.model.tables[other].encoder, self.tokens[other]) for other in there}
-        encoder, self.tokens[name], self.learned[name] = encode_table(one, self.prepared, self.settings, self.seed, wanted, encoded)
+        found = encode_table(one, self.prepared, self.settings, self.seed, wanted, encoded)
+        encoder, self.tokens[name], self.learned[name], dependencies = found
         generators = {
             c: KeyGenerator.fit(
                 one.data[c], one.table.column(c).data_type, self.settings, stream(self.seed, "key", name, c), wanted.get(c, AS_FOUND)
@@ -138,6 +140,8 @@ class _Learner:
             name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, None, one.ordinal
         )
         self.model.tables[name].part_of = one.part_of
+        self.model.tables[name].dependencies = dependencies
+        self.model.tables[name].derived = [within_bounds(found, one, self.settings.extreme_entities) for found in one.derived]
         self.model.tables[name].keys_follow = _followed_column(one, generators)
         self.model.tables[name].types_alone = {r.type_column: types_alone(r, one.data) for r in one.table.polymorphic}
         for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):

@@ -14,17 +14,20 @@ from synth_engine.codes import joint_codes
 from synth_engine.config import ColumnSettings
 from synth_engine.encode.base import EncodingSettings, Floats
 from synth_engine.encode.category import CategoryEncoder
+from synth_engine.encode.derived import Derivation
 from synth_engine.encode.rare import Trait, place_rare_values
 from synth_engine.encode.table import TableEncoder
 from synth_engine.encode.values import to_floats
 from synth_engine.model.coarse import coarse_codes
+from synth_engine.model.dependencies import Dependency, find_dependencies
+from synth_engine.model.derivations import find_derivations, find_repeated, without
 from synth_engine.model.keyplan import KeyPlan, plan_keys, value_columns
 from synth_engine.model.ordinals import find_ordinal
 from synth_engine.model.owners import choose_owner, in_sequence, key_to_entity, windows
 from synth_engine.model.prepared import PreparedTable, is_moment
 from synth_engine.model.references import choose_references
 from synth_engine.randomness import stream, uniforms
-from synth_engine.schema import ForeignKey, Kind, Schema, Table
+from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from synth_engine.schema.types import base_type
 
 DEEPEST = 200
@@ -83,6 +86,8 @@ def _prepare_table(
     ]
     ordinal = find_ordinal(table, plan, data)
     columns = [c for c in value_columns(plan, table) if ordinal is None or c.name != ordinal.column]
+    derived = _find_derived(columns, table, plan, data, parents, prepared)
+    columns = [c for c in columns if not any(one.is_copy and one.column == c.name for one in derived)]
     moments = {c.name: to_floats(data[c.name], c.data_type) for c in columns if is_moment(c)}
     coarse = {c.name: coarse_codes(data[c.name], c) for c in columns if c.kind is not Kind.TEXT}
     order_column = _order_column(moments)
@@ -110,8 +115,49 @@ def _prepare_table(
             own[there] = theirs[parents[part_of][there]]
     one = PreparedTable(table, data, plan, parents, owner, sequence, order, entity, held_out, alike, coarse, moments)
     one.part_of, one.order_column, one.ordinal = part_of, order_column, ordinal
-    one.references = choose_references(one, prepared)
+    one.derived = derived
+    _tell_by_steps(one, prepared)
     return one
+
+
+def _find_derived(
+    columns: Sequence[Column],
+    table: Table,
+    plan: KeyPlan,
+    data: Mapping[str, pa.Array],
+    parents: Sequence[NDArray[np.int64]],
+    prepared: Mapping[str, PreparedTable],
+) -> list[Derivation]:
+    """What follows from parents, then what follows from the row."""
+    unique = _settled_otherwise(table)
+    above = {i: (parents[i], prepared[plan.keys[i].parent]) for i in plan.live if plan.keys[i].parent in prepared}
+    told = {
+        i: (at, [other.table.column(c.name) for c in other.value_columns if c.name not in other.loose], other.data)
+        for i, (at, other) in above.items()
+    }
+    repeated = find_repeated(columns, unique, data, told)
+    gone = {one.column for one in repeated}
+    return repeated + find_derivations([c for c in columns if c.name not in gone], unique, data)
+
+
+def _settled_otherwise(table: Table) -> frozenset[str]:
+    """Columns whose values something else than their row has a say in: keys, what must not repeat, the types of polymorphic references."""
+    types = (reference.type_column for reference in table.polymorphic)
+    return table.key_columns.union(types, *table.unique)
+
+
+def _tell_by_steps(one: PreparedTable, prepared: Mapping[str, PreparedTable]) -> None:
+    """Choose what columns are told from as steps. Where that are siblings or parents, nothing is computed from them: in a row whose result
+    would lie outside of what may be written they could not be drawn again."""
+    while True:
+        one.references = choose_references(one, prepared)
+        steps = {name for name, found in one.references.items() if any(r.source != "row" for r in found)}
+        while more := {name for name, found in one.references.items() if any(r.column in steps for r in found)} - steps:
+            steps |= more
+        left = without(one.derived, steps)
+        if len(left) == len(one.derived):
+            return
+        one.derived = left
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
@@ -200,21 +246,23 @@ def encode_table(
     seed: int,
     wanted: Mapping[str, ColumnSettings],
     encoded: Mapping[str, tuple[TableEncoder, NDArray[np.int32]]],
-) -> tuple[TableEncoder, NDArray[np.int32], NDArray[np.bool_]]:
-    """Fit the table's encoders, with the formats that are `wanted`, and encode it: (encoder, tokens, which tokens to learn). `encoded`
-    are the encoders and tokens of parents, as far as rare values are placed by what parents have."""
+) -> tuple[TableEncoder, NDArray[np.int32], NDArray[np.bool_], list[Dependency]]:
+    """Fit the table's encoders, with the formats that are `wanted`, and encode it: (encoder, tokens, which tokens to learn, which settle
+    others). `encoded` are the encoders and tokens of parents, as far as rare values are placed by what parents have."""
     references = one.reference_values(prepared)
     pairs = {name: list(zip(one.references[name], references[name], strict=True)) for name in one.references}
-    columns, data = one.value_columns, {**one.data, **one.loose}
+    columns, data = one.drawn_columns, {**one.data, **one.loose}
     unique = {key[0] for key in (one.table.primary_key, *one.table.unique) if len(key) == 1}
     later = one.later
     encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name), wanted, unique, later)
     tokens, learn = encoder.encode(data, references, later)
+    dependencies = find_dependencies(encoder, tokens, one.entity, _settled_otherwise(one.table) | one.loose.keys())
     place_rare_values(tokens, encoder, data, traits_of_parents(one, encoded), stream(seed, "rare", one.table.name))
     return (
         encoder,
         (tokens if len(columns) else np.zeros((one.rows, 0), np.int32)),
         (learn if len(columns) else np.zeros((one.rows, 0), np.bool_)),
+        dependencies,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
+from synth_engine.encode.derived import Derivation
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.values import to_floats
 from synth_engine.model.coarse import is_ordered
@@ -46,6 +47,7 @@ class PreparedTable:
     order_column: str | None = None
     ordinal: Ordinal | None = None
     references: dict[str, list[Reference]] = field(default_factory=dict)
+    derived: list[Derivation] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -62,12 +64,28 @@ class PreparedTable:
 
     @property
     def value_columns(self) -> list[Column]:
-        """Columns whose values the row model writes: neither given by a key, nor made for one, nor counted. Columns of keys
-        that hold a value where the key refers to nobody are among them: whether they do, not which."""
+        """Columns that hold values: neither given by a key, nor made for one, nor counted. Columns of keys that hold a value where the key
+        refers to nobody are among them: whether they do, not which."""
         counted = self.ordinal.column if self.ordinal else None
         return [c for c in value_columns(self.plan, self.table) if c.name != counted] + [
             _presence(self.table.column(c)) for c in self.loose
         ]
+
+    @property
+    def own_columns(self) -> list[Column]:
+        """Those of them that do not follow from others."""
+        computed = {derivation.column for derivation in self.derived}
+        return [c for c in self.value_columns if c.name not in computed]
+
+    @property
+    def drawn_columns(self) -> list[Column]:
+        """Those of them that the row model draws: what follows from one other says no more than that, what follows from several comes right
+        after them and is computed later."""
+        columns = self.own_columns
+        for one in (one for one in self.derived if len(one.operands) > 1):
+            place = max(i for i, c in enumerate(columns) if c.name in self._drawn_for(one.operands))
+            columns.insert(place + 1, self.table.column(one.column))
+        return columns
 
     def forget_encoded(self, referred: Collection[str]) -> None:
         """Give back the memory of columns that are told by tokens and coarse codes alone from here on: neither keys nor `referred` to
@@ -98,6 +116,14 @@ class PreparedTable:
             parent.table.column(reference.column),
             self.table.column(column),
         )
+
+    def _drawn_for(self, operands: Sequence[str]) -> set[str]:
+        """The columns that are drawn for these: for one that follows from one other, that."""
+        single = {one.column: one.operands[0] for one in self.derived if len(one.operands) == 1}
+        found = set(operands)
+        while follow := found & single.keys():
+            found = (found - follow) | {single[name] for name in follow}
+        return found
 
     def _floats(self, column: str) -> Floats:
         """The values of a moment or a number."""

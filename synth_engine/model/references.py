@@ -86,7 +86,7 @@ def _may_be_told_by_steps(one: PreparedTable) -> dict[str, tuple[Floats, Floats]
         rows = np.unique((uniforms(0, np.arange(MOST_COMPARED)) * one.rows).astype(np.int64))
     follows = np.zeros(len(rows), np.bool_) if one.sequence is None else (rows > 0) & (one.sequence[rows] == one.sequence[rows - 1])
     found = {}
-    for column in one.value_columns:
+    for column in one.own_columns:
         if column.kind in (Kind.INTEGER, Kind.DECIMAL) and column.name not in unique:
             values, before = (
                 to_floats(one.data[column.name].take(pa.array(at)), column.data_type) for at in (rows, np.maximum(rows - 1, 0))

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Encoder, Floats
+from synth_engine.encode.derived import Derivation
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import ConfigurationError, SynthError
 from synth_engine.model.context import MOST_CONTEXT, Context
 from synth_engine.model.degrees import DegreeModel
+from synth_engine.model.dependencies import Dependency
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.orphans import Orphans
@@ -59,7 +61,8 @@ class TableModel:
     None where at most one key refers to it. `hidden_rows` are the hidden tokens of a reference table's rows: they are
     dealt out as they are, so that every hub is there exactly once. `types_alone` holds for the type column of each polymorphic
     reference the types that rows which refer to nobody have. `part_of` is the number of the key to the entity that rows are part of
-    (None: each is one)."""
+    (None: each is one). `derived` are the columns that follow from others of their row, each after those it is computed from,
+    `dependencies` the categories that others of their row settle."""
 
     name: str
     rows: int
@@ -78,6 +81,8 @@ class TableModel:
     trainings: dict[str, TrainingResult] = field(default_factory=dict)
     types_alone: dict[str, list[str | None]] = field(default_factory=dict)
     part_of: int | None = None
+    derived: list[Derivation] = field(default_factory=list)
+    dependencies: list[Dependency] = field(default_factory=list)
 
     @property
     def live_keys(self) -> list[int]:
@@ -94,6 +99,21 @@ class TableModel:
         """By column, what writes its values from a format or statistics of its own."""
         encoders = {c.column.name: c.encoder for c in self.encoder.columns if isinstance(c.encoder, Encoder)}
         return {**encoders, **self.key_generators}
+
+    @property
+    def derived_categories(self) -> dict[str, list[Any] | None]:
+        """What `TableEncoder.categories` would say of the derived columns: of a copy the same, as little of what is computed as of what
+        it is computed from, and of what repeats a parent's None: that is for the parent to say."""
+        own = self.encoder.categories()
+        found: dict[str, list[Any] | None] = {one.column: None for one in self.derived if one.key is not None}
+        for one in sorted((one for one in self.derived if one.key is None), key=lambda one: one.is_copy):
+            if any(c in found and found[c] is None for c in one.operands):
+                found[one.column] = None
+                continue
+            told = [known for c in one.operands if (known := found.get(c, own.get(c))) is not None]
+            if told and (one.is_copy or not all(told)):
+                found[one.column] = told[0] if one.is_copy else []
+        return found
 
     @property
     def reference_keys(self) -> list[int]:
@@ -172,14 +192,14 @@ class Model:
         own = [None if p is None else np.r_[np.nan, p] for parent in parents for p in self.slot_positions(parent)]
         return (own + [p for parent in parents for p in self.context_positions(parent)])[:MOST_CONTEXT]
 
-    def categories(self) -> dict[str, dict[str, list[Any]]]:
+    def categories(self) -> dict[str, dict[str, list[Any] | None]]:
         """Table -> column -> the values that may be written, of every column of categories; the types of polymorphic references
-        are named in the settings, however rare."""
-        found = {name: table.encoder.categories() for name, table in self.tables.items()}
+        are named in the settings, however rare. None where a column repeats one of a parent's: what may stand there is said of that."""
+        found = {name: {**table.encoder.categories(), **table.derived_categories} for name, table in self.tables.items()}
         for name, table in self.twin.tables.items():
             for reference in table.polymorphic:
                 whole = base_type(table.column(reference.type_column).data_type) != "string"
-                known = found[name].get(reference.type_column, [])
+                known = found[name].get(reference.type_column) or []
                 declared = [int(of) if whole else of for of in reference.types]
                 found[name][reference.type_column] = [*known, *(of for of in declared if of not in known)]
         return found
@@ -187,7 +207,11 @@ class Model:
     def protections(self) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what was protected in it."""
         return {
-            name: {**table.encoder.protections(), **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())}}
+            name: {
+                **table.encoder.protections(),
+                **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())},
+                **{derivation.column: [derivation.says()] for derivation in table.derived},
+            }
             for name, table in self.written.items()
         }
 

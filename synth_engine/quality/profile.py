@@ -118,19 +118,19 @@ class Profile:
     rows: dict[str, int]
     columns: dict[str, dict[str, ColumnProfile]]
 
-    def showing_only(self, shown: Mapping[str, Mapping[str, Iterable[Category]]]) -> Profile:
+    def showing_only(self, shown: Mapping[str, Mapping[str, Iterable[Category] | None]]) -> Profile:
         """The profile with only those categories, by table and column, that protection lets through; columns that are not
-        named stay as they are. Rarity is a matter of entities, which only training knows."""
-        return Profile(
-            self.rows,
-            {
-                table: {
-                    name: column.showing_only(frozenset(shown[table][name])) if name in shown.get(table, {}) else column
-                    for name, column in columns.items()
-                }
-                for table, columns in self.columns.items()
-            },
-        )
+        named stay as they are, and of those where None is named nothing is said. Rarity is a matter of entities, which only training
+        knows."""
+        found: dict[str, dict[str, ColumnProfile]] = {}
+        for table, columns in self.columns.items():
+            known, found[table] = shown.get(table, {}), {}
+            for name, column in columns.items():
+                if name not in known:
+                    found[table][name] = column
+                elif (let_through := known[name]) is not None:
+                    found[table][name] = column.showing_only(frozenset(let_through))
+        return Profile(self.rows, found)
 
     def without(self, tables: Collection[str]) -> Profile:
         """The same with nothing said about the values in these tables."""

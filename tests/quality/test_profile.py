@@ -97,6 +97,11 @@ def test_columns_that_training_says_nothing_of_keep_their_profile():
     assert known.showing_only({"t": {}}) == known.showing_only({}) == known
 
 
+def test_nothing_is_said_of_columns_that_another_table_answers_for():
+    known = Profile({"t": 9}, {"t": {"x": of(["a"] * 9, Kind.CATEGORY, "string"), "y": of(["a"] * 9, Kind.CATEGORY, "string")}})
+    assert list(known.showing_only({"t": {"x": None}}).columns["t"]) == ["y"]
+
+
 def test_protection_can_be_switched_off():
     off = Privacy(rare_category_entities=1, extreme_value_entities=1)
     assert of(["a"] * 50 + ["rare"], Kind.CATEGORY, "string", privacy=off).categories == ("a", "rare")

@@ -1,0 +1,225 @@
+"""Columns that follow from others, from training to the rows that are written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from synth_engine.config import Config
+from synth_engine.model import computed
+from synth_engine.model.artefacts import read_model, write_model
+from synth_engine.model.generation import Generation
+from synth_engine.model.learning import learn
+from synth_engine.model.state import Model
+from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
+from synth_engine.workspace import Workspace
+from tests.model.conftest import CONFIG, generate
+
+CUSTOMERS, ORDERS = 300, 1_500
+ID = Column("id", Kind.IDENTIFIER, "int64", False)
+
+
+def decimal(name: str) -> Column:
+    return Column(name, Kind.DECIMAL, "decimal(12,2)")
+
+
+SCHEMA = Schema.of(
+    [
+        Table("customers", (ID, Column("city", Kind.CATEGORY, "string"), Column("joined", Kind.DATE, "date", False)), ("id",)),
+        Table(
+            "orders",
+            (
+                ID,
+                Column("customer", Kind.IDENTIFIER, "int64", False),
+                decimal("total"),
+                Column("quantity", Kind.INTEGER, "int32", False),
+                decimal("price"),
+                Column("discount", Kind.DECIMAL, "float64"),
+                Column("city", Kind.CATEGORY, "string"),
+                Column("placed", Kind.TIMESTAMP, "timestamp"),
+                Column("changed", Kind.TIMESTAMP, "timestamp"),
+            ),
+            ("id",),
+            foreign_keys=(ForeignKey(("customer",), "customers", ("id",)),),
+        ),
+    ]
+)
+
+
+def money(values: np.ndarray) -> pa.Array:
+    return pa.array(np.round(values, 2)).cast(pa.decimal128(12, 2), safe=False)
+
+
+@pytest.fixture(scope="module")
+def source() -> dict[str, pa.Table]:
+    rng = np.random.default_rng(0)
+    city = rng.choice([f"town {i}" for i in range(12)], CUSTOMERS)
+    customer = np.sort(rng.integers(0, CUSTOMERS, ORDERS))
+    quantity, price = rng.integers(1, 9, ORDERS), rng.lognormal(3, 0.9, ORDERS).round(2)
+    discount = rng.choice([0, 0.1, 0.25, np.nan], ORDERS)
+    total = np.floor(quantity * price * (1 - discount) * 100 + 0.5 + 1e-6) / 100
+    placed = pa.array((1_700_000_000 + rng.integers(0, 10**7, ORDERS)) * 10**6, pa.timestamp("us"))
+    return {
+        "customers": pa.table(
+            {
+                "id": np.arange(CUSTOMERS),
+                "city": pa.array(city),
+                "joined": pa.array(rng.integers(18_000, 19_000, CUSTOMERS).astype(np.int32)).cast(pa.date32()),
+            }
+        ),
+        "orders": pa.table(
+            {
+                "id": np.arange(ORDERS),
+                "customer": customer,
+                "total": pc.if_else(pa.array(np.isnan(discount)), None, money(np.nan_to_num(total))),
+                "quantity": pa.array(quantity, pa.int32()),
+                "price": money(price),
+                "discount": pa.array(discount, from_pandas=True),
+                "city": pa.array(city[customer]),
+                "placed": placed,
+                "changed": placed,
+            }
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(source: dict[str, pa.Table]) -> Model:
+    return learn(SCHEMA, source, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def written(trained: Model) -> dict[str, pa.Table]:
+    return generate(trained, {"customers": 900}, seed=3)
+
+
+def floats(orders: pa.Table, name: str) -> np.ndarray:
+    return np.array(orders[name].cast(pa.float64()).to_pylist(), float)
+
+
+def adds_up(orders: pa.Table) -> bool:
+    quantity, price, discount = (floats(orders, name) for name in ("quantity", "price", "discount"))
+    cents = np.floor(quantity * price * (1 - discount) * 100 + 0.5 + 1e-6)
+    return np.array_equal(np.rint(floats(orders, "total") * 100), cents, equal_nan=True)
+
+
+def test_totals_add_up_in_every_row_nulls_included(written: dict[str, pa.Table]):
+    orders = written["orders"]
+    assert orders["total"].type == pa.decimal128(12, 2) and 0 < orders["total"].null_count < orders.num_rows / 2
+    assert adds_up(orders)
+
+
+def test_rows_repeat_what_their_parent_says_and_copies_what_is_copied(written: dict[str, pa.Table]):
+    orders, customers = written["orders"], written["customers"]
+    place = pc.index_in(orders["customer"], value_set=customers["id"].combine_chunks())
+    assert orders["city"].to_pylist() == customers["city"].take(place).to_pylist()
+    assert orders["changed"].equals(orders["placed"])
+
+
+def test_results_lie_within_what_protection_lets_through(trained: Model, written: dict[str, pa.Table], source: dict[str, pa.Table]):
+    total = next(one for one in trained.tables["orders"].derived if one.column == "total")
+    real = pc.min_max(source["orders"]["total"].cast(pa.float64())).as_py()
+    assert real["min"] < total.bounds[0] < total.bounds[1] < real["max"]
+    twin = pc.min_max(written["orders"]["total"].cast(pa.float64())).as_py()
+    assert total.bounds[0] <= twin["min"] and twin["max"] <= total.bounds[1]
+
+
+def test_results_have_the_sources_distribution(written: dict[str, pa.Table], source: dict[str, pa.Table]):
+    real, twin = (np.sort(np.array(side["orders"]["total"].drop_null().cast(pa.float64()))) for side in (source, written))
+    grid = np.quantile(real, np.linspace(0.05, 0.95, 19))
+    assert np.abs(np.searchsorted(real, grid) / len(real) - np.searchsorted(twin, grid) / len(twin)).max() < 0.08
+
+
+def narrowed(model: Model, low: float, high: float) -> Model:
+    """The model with other bounds of the total."""
+    orders = model.tables["orders"]
+    derived = [one.within((low, high)) if one.column == "total" else one for one in orders.derived]
+    return replace(model, tables={**model.tables, "orders": replace(orders, derived=derived)})
+
+
+def test_rows_out_of_bounds_get_others_in_full(trained: Model):
+    """Half of the rows and more: each has the quantity, price and discount of one that lies within, and adds up."""
+    orders = generate(narrowed(trained, 20, 60), seed=3)["orders"]
+    assert np.nanmin(floats(orders, "total")) >= 20 and np.nanmax(floats(orders, "total")) <= 60
+    assert orders["total"].null_count < orders.num_rows / 2
+    assert adds_up(orders)
+
+
+def test_where_no_row_lies_within_the_formula_holds_all_the_same(trained: Model):
+    orders = generate(narrowed(trained, -2, -1), seed=3)["orders"]
+    assert np.nanmin(floats(orders, "total")) > 0 and orders["total"].null_count < orders.num_rows / 2
+    assert adds_up(orders)
+
+
+def test_rows_written_or_computed_at_a_time_do_not_change_a_value(trained: Model, written: dict[str, pa.Table], monkeypatch):
+    monkeypatch.setattr(computed, "CHUNK", 64)
+    again = generate(trained, {"customers": 900}, seed=3, batch_rows=101)
+    assert all(again[name].equals(written[name]) for name in written)
+
+
+def test_children_are_told_what_was_computed_not_what_was_drawn(trained: Model):
+    made = Generation(trained, {}, 3).run().tables["orders"]
+    encoder = next(c for c in trained.tables["orders"].encoder.columns if c.column.name == "total")
+    hidden = len(trained.hidden_sizes("orders"))
+    assert np.array_equal(made.tokens[:, hidden + encoder.slots[0]], encoder.encoder.encode(made.columns["total"])[:, 0])
+
+
+def test_a_model_read_from_disk_computes_the_same(trained: Model, written: dict[str, pa.Table], tmp_path):
+    workspace = Workspace(str(tmp_path))
+    write_model(trained, workspace)
+    read = read_model(workspace)
+    assert [table.derived for table in read.tables.values()] == [table.derived for table in trained.tables.values()]
+    assert all(table.equals(written[name]) for name, table in generate(read, {"customers": 900}, seed=3).items())
+
+
+def test_what_follows_from_others_is_said_among_the_protections(trained: Model):
+    told = trained.protections()["orders"]
+    assert told["total"] == ["computed as quantity * price * (1 - discount)"]
+    assert told["city"] == ["the same as city of its parent"] and told["changed"] == ["the same as placed"]
+
+
+def test_what_may_be_written_is_said_by_those_that_settle_it(trained: Model):
+    categories = trained.categories()["orders"]
+    assert categories["city"] is None and "total" not in categories
+
+
+def test_no_orders_no_totals(trained: Model):
+    assert generate(trained, {"orders": 0, "customers": 5})["orders"].num_rows == 0
+
+
+def test_a_parent_of_no_rows_has_nothing_to_repeat():
+    customers = pa.table({"id": pa.array([], pa.int64()), "city": pa.array([], pa.string()), "joined": pa.array([], pa.date32())})
+    orders = Schema.of([SCHEMA.tables["customers"], SCHEMA.tables["orders"]]).tables["orders"]
+    empty = pa.schema([(c.name, pa.string() if c.data_type == "string" else pa.int64()) for c in orders.columns[:2]])
+    schema = Schema.of([SCHEMA.tables["customers"], replace(orders, columns=orders.columns[:2])])
+    assert generate(learn(schema, {"customers": customers, "orders": empty.empty_table()}, CONFIG))["orders"].num_rows == 0
+
+
+def test_what_is_told_as_steps_is_nothing_to_compute_from():
+    """A mileage goes on from trip to trip: a row that ends beyond the range could not be drawn again by itself."""
+    rng = np.random.default_rng(1)
+    trips = 1_200
+    car = np.repeat(np.arange(60), trips // 60)
+    length = rng.integers(20, 300, trips)
+    end = 10_000 * (car + 1) + np.concatenate([np.cumsum(part) for part in np.split(length, 60)])
+    columns = (
+        ID,
+        Column("car", Kind.IDENTIFIER, "int64", False),
+        *(Column(c, Kind.INTEGER, "int64", False) for c in ("start", "length", "end")),
+    )
+    schema = Schema.of(
+        [
+            Table("cars", (ID, Column("make", Kind.CATEGORY, "string")), ("id",)),
+            Table("trips", columns, ("id",), foreign_keys=(ForeignKey(("car",), "cars", ("id",)),)),
+        ]
+    )
+    tables = {
+        "cars": pa.table({"id": np.arange(60), "make": pa.array(["a", "b"] * 30)}),
+        "trips": pa.table({"id": np.arange(trips), "car": car, "start": end - length, "length": length, "end": end}),
+    }
+    model = learn(schema, tables, Config.build({"training": {"size": "small", "max_epochs": 1, "device": "cpu"}}))
+    assert model.tables["trips"].derived == [] and {"start", "end"} <= model.tables["trips"].references.keys()
