@@ -12,7 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
+from synth_engine.encode.calendar import BETWEEN, PARTS
 from synth_engine.encode.values import from_floats
+from synth_engine.schema.types import base_type, to_arrow
+
+Name = str | bool | int
 
 SAME = "a"
 """The formula of a column that repeats another: of any type, not of numbers alone."""
@@ -66,12 +70,16 @@ FORMS: dict[str, Form] = {
 }
 """In the order of preference: what fewer columns tell is not told from more."""
 
+OF_MOMENTS: dict[str, Callable[..., Floats]] = {**PARTS, **BETWEEN}
+"""Formulas of moments."""
+
 
 @dataclass(frozen=True)
 class Derivation:
     """`column` is `formula` of the columns `operands`, times `factor`, rounded to so many decimal `places` (None: not at all); null
     where one of them is, or where it would be divided by 0. Values drawn outside of `bounds` are drawn again. Where there is a `key`, the
-    number of a foreign key, it repeats a column of the row that this key refers to."""
+    number of a foreign key, it repeats a column of the row that this key refers to. Where there are `names`, each with the number it stands
+    for, in the order of these, it is the name of what the formula gives (the month's, say), or of the next number before that has one."""
 
     column: str
     formula: str
@@ -80,44 +88,64 @@ class Derivation:
     places: int | None = None
     bounds: tuple[float, float] = (-np.inf, np.inf)
     key: int | None = None
+    names: tuple[tuple[int, Name], ...] = ()
 
     @property
     def is_copy(self) -> bool:
         return self.formula == SAME
 
+    @property
+    def is_restated(self) -> bool:
+        """Whether it says no more than single values do that stand beside it: a copy, a part of a date, the time between two moments."""
+        return self.is_copy or self.formula in OF_MOMENTS
+
     def within(self, bounds: tuple[float, float]) -> Derivation:
         return replace(self, bounds=bounds)
 
     def compute(self, operands: Sequence[Floats]) -> Floats:
-        """The column's values for values of its operands, halves rounded away from zero as in SQL; NaN is null."""
-        values = self.factor * FORMS[self.formula].compute(*operands)
+        """The column's values for values of its operands (moments in seconds), halves rounded away from zero as in SQL; NaN is null."""
+        values = self.unrounded(operands)
         return values if self.places is None else rounded(values, self.places)
 
+    def unrounded(self, operands: Sequence[Floats]) -> Floats:
+        of_moments = OF_MOMENTS.get(self.formula)
+        return of_moments(*operands) if of_moments else self.factor * FORMS[self.formula].compute(*operands)
+
     def column_of(self, operands: Sequence[Floats], data_type: str) -> pa.Array:
-        return from_floats(self.compute(operands), data_type)
+        """The column, in its Arrow type. Where none of its names may be told, the number stands in their place."""
+        found = self.compute(operands)
+        if not self.names:
+            is_text = base_type(data_type) == "string"
+            return from_floats(found, "int64").cast(pa.string()) if is_text else from_floats(found, data_type)
+        numbers, names = zip(*self.names, strict=True)
+        place = np.maximum(np.searchsorted(numbers, np.nan_to_num(found), side="right") - 1, 0)
+        return pa.array(names, to_arrow(data_type)).take(pa.array(place, mask=np.isnan(found)))
 
     def holds(self, values: Floats, operands: Sequence[Floats], tolerance: Floats | float) -> bool:
         """Whether the column is so in all rows."""
-        expected = self.factor * FORMS[self.formula].compute(*operands)
-        return bool(agree(expected, values, tolerance).all())
+        return bool(agree(self.unrounded(operands), values, tolerance).all())
 
     def says(self) -> str:
         """The formula in words, for people."""
         if self.is_copy:
             return f"the same as {self.operands[0]}{'' if self.key is None else ' of its parent'}"
         names = {"k": f"{self.factor:.12g}", **dict(zip("abc", self.operands, strict=False))}
-        return "computed as " + re.sub(r"\b[abck]\b", lambda found: names[str(found[0])], self.formula)
+        told = re.sub(r"\b[abck]\b", lambda found: names[str(found[0])], self.formula)
+        if self.formula not in OF_MOMENTS:
+            return f"computed as {told}"
+        return f"settled by the {told}" if self.names else f"the {told}"
 
     def to_json(self) -> dict[str, Any]:
         told = {"column": self.column, "formula": self.formula, "operands": list(self.operands)}
         how = {"factor": self.factor, "places": self.places, "bounds": [_or_none(bound) for bound in self.bounds]}
-        return {**told, **how, "key": self.key}
+        return {**told, **how, "key": self.key, "names": [list(name) for name in self.names]}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Derivation:
         low, high = raw["bounds"]
+        names = tuple((number, name) for number, name in raw["names"])
         bounds = -np.inf if low is None else low, np.inf if high is None else high
-        return cls(raw["column"], raw["formula"], tuple(raw["operands"]), raw["factor"], raw["places"], bounds, raw["key"])
+        return cls(raw["column"], raw["formula"], tuple(raw["operands"]), raw["factor"], raw["places"], bounds, raw["key"], names)
 
 
 def rounded(values: Floats, places: int) -> Floats:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Floats
+from synth_engine.encode.calendar import seconds_of
 from synth_engine.encode.category import CategoryEncoder
 from synth_engine.encode.derived import Derivation
 from synth_engine.encode.relative import RelativeEncoder
@@ -129,8 +130,8 @@ class Columns:
 
     def decode(self, table: TableModel, made: GeneratedTable, name: str, rows: NDArray[np.int64]) -> pa.Array:
         """The values of a column that keys do not give, in these rows."""
-        for copy in (one for one in table.derived if one.is_copy and one.column == name):
-            return self._repeated(table, made, copy, rows)
+        for one in (one for one in table.derived if one.is_restated and one.column == name):
+            return self._repeated(table, made, one, rows) if one.is_copy else self._of_moments(table, made, one, rows)
         c = next(c for c in table.encoder.columns if c.column.name == name)
         if name in made.values:
             return from_floats(made.values[name][rows], c.column.data_type)
@@ -141,18 +142,24 @@ class Columns:
         draw = Draw(rows, made.rows, lambda lane: uniforms(key, rows, lane))
         return c.encoder.decode(made.tokens[rows][:, [hidden + s for s in c.slots]], draw)
 
+    def _there(self, table: TableModel, made: GeneratedTable, name: str, rows: NDArray[np.int64]) -> pa.Array:
+        """The values of a column in these rows, whether they are there already or not."""
+        return made.columns[name].take(pa.array(rows)) if name in made.columns else self.decode(table, made, name, rows)
+
     def _repeated(self, table: TableModel, made: GeneratedTable, copy: Derivation, rows: NDArray[np.int64]) -> pa.Array:
         """The values of a column that repeats another of the row, or of a parent."""
-        at, of = rows, copy.operands[0]
-        if copy.key is not None:
-            at, parent = made.parents[copy.key][rows], table.keys[copy.key].key.parent
-            table, made = self.model.tables[parent], self.tables[parent]
-        if of in made.columns:
-            return made.columns[of].take(pa.array(at, mask=at < 0))
+        if copy.key is None:
+            return self._there(table, made, copy.operands[0], rows)
+        at, parent = made.parents[copy.key][rows], table.keys[copy.key].key.parent
         if (at < 0).all():
-            return pa.nulls(len(at), to_arrow(self.model.schema.tables[made.name].column(of).data_type))
-        values = self.decode(table, made, of, np.maximum(at, 0))
+            return pa.nulls(len(at), to_arrow(self.model.schema.tables[parent].column(copy.operands[0]).data_type))
+        values = self._there(self.model.tables[parent], self.tables[parent], copy.operands[0], np.maximum(at, 0))
         return pc.if_else(pa.array(at >= 0), values, pa.scalar(None, values.type))
+
+    def _of_moments(self, table: TableModel, made: GeneratedTable, one: Derivation, rows: NDArray[np.int64]) -> pa.Array:
+        """The values of a column that is told of moments of the row."""
+        operands = [seconds_of(self._there(table, made, name, rows), table.encoder.column(name).data_type) for name in one.operands]
+        return one.column_of(operands, self.model.schema.tables[made.name].column(one.column).data_type)
 
     def order(self, made: GeneratedTable) -> NDArray[np.int64] | None:
         """The order in which the rows are numbered and written; None where it is the one they were drawn in. Rows that stand for

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
-from synth_engine.encode.derived import FORMS, MULTIPLE, SAME, Derivation, agree, tolerance
+from synth_engine.encode.calendar import BETWEEN, NAMED, PARTS, seconds_of
+from synth_engine.encode.derived import FORMS, MULTIPLE, OF_MOMENTS, SAME, Derivation, Name, agree, tolerance
 from synth_engine.encode.number import decimal_places
+from synth_engine.encode.table import PLAIN_TYPES
 from synth_engine.encode.values import to_floats
+from synth_engine.model.prepared import is_moment
 from synth_engine.randomness import uniforms
 from synth_engine.schema import Column, Kind
 from synth_engine.schema.model import MODELLED_KINDS
@@ -40,26 +44,35 @@ LARGEST = 0.5
 error."""
 
 
-def find_derivations(columns: Sequence[Column], unique: Collection[str], data: Mapping[str, pa.Array]) -> list[Derivation]:
-    """The columns that follow from others of `columns` in every row, none of them in `unique` (values that must not repeat are made
-    otherwise), each after those it is computed from."""
+def find_derivations(
+    columns: Sequence[Column], unique: Collection[str], data: Mapping[str, pa.Array], repeated: Collection[str] = ()
+) -> list[Derivation]:
+    """The columns that follow from others of `columns` in every row, each after those it is computed from. None is in `unique` (values that
+    must not repeat are made otherwise) nor in `repeated` (they follow from a parent, but others may be computed from them)."""
     rows = len(next(iter(data.values()))) if data else 0
     if rows < FEWEST_ROWS:
         return []
     some = sample_of(rows)
-    free = [c for c in columns if c.name not in unique]
-    copies = _copies(columns, {c.name for c in free}, data, some)
-    repeated = {copy.column for copy in copies}
-    numbers = [c for c in free if c.name not in repeated and _is_number(c)]
-    return copies + _Search(numbers, data, some).run() if len(numbers) > 1 else copies
+    own = [c for c in columns if c.name not in repeated]
+    free = {c.name for c in own if c.name not in unique}
+    restated = _copies(own, free, data, some)
+    restated += _of_moments(_others(own, restated), free, data, some)
+    restated += _names_of_parts(_others(own, restated), free, data, some)
+    numbers = [c for c in _others(columns, restated) if c.name not in unique and _is_number(c)]
+    return restated + _Search(numbers, free, data, some).run() if len(numbers) > 1 else restated
+
+
+def _others(columns: Sequence[Column], found: Sequence[Derivation]) -> list[Column]:
+    gone = {one.column for one in found}
+    return [c for c in columns if c.name not in gone]
 
 
 def without(found: Sequence[Derivation], gone: Collection[str]) -> list[Derivation]:
-    """Those that hang on none of the columns `gone`, directly or by way of others; copies may."""
+    """Those that hang on none of the columns `gone`, directly or by way of others; what is only restated may."""
     kept: list[Derivation] = []
     gone = set(gone)
     for one in found:
-        if one.is_copy or not gone.intersection((one.column, *one.operands)):
+        if one.is_restated or not gone.intersection((one.column, *one.operands)):
             kept.append(one)
         else:
             gone.add(one.column)
@@ -126,6 +139,94 @@ def _copies(columns: Sequence[Column], free: Collection[str], data: Mapping[str,
     return found
 
 
+def _of_moments(
+    columns: Sequence[Column], free: Collection[str], data: Mapping[str, pa.Array], some: NDArray[np.int64]
+) -> list[Derivation]:
+    """Numbers that are part of a date or time of their row, or the time between two."""
+    taken = pa.array(some)
+    moments = {c.name: c for c in columns if is_moment(c)}
+    seconds = {name: seconds_of(data[name].take(taken), c.data_type) for name, c in moments.items()}
+    numbers = [c for c in columns if c.name in free and _is_number(c) and _is_no_chance(data[c.name].take(taken), len(some))]
+    if not moments or not numbers:
+        return []
+    values = {c.name: _finite(data[c.name].take(taken), c) for c in numbers}
+    places = {name: decimal_places(found[np.isfinite(found)]) for name, found in values.items()}
+    candidates: list[tuple[str, tuple[str, ...]]] = [(formula, (a,)) for formula in PARTS for a in moments]
+    candidates += [(formula, pair) for formula in BETWEEN for pair in itertools.permutations(moments, 2)]
+    found: dict[str, Derivation] = {}
+    for formula, operands in candidates:
+        expected = OF_MOMENTS[formula](*(seconds[name] for name in operands))
+        for column in (c for c in numbers if c.name not in found):
+            if formula in BETWEEN and len(np.unique(values[column.name])) < FEWEST_VALUES:
+                continue
+            one = Derivation(column.name, formula, operands, places=places[column.name])
+            if agree(expected, values[column.name], _tolerance(one, column, values[column.name])).all() and _is_so(
+                one, column, moments, data
+            ):
+                found[column.name] = one
+    return list(found.values())
+
+
+def _names_of_parts(
+    columns: Sequence[Column], free: Collection[str], data: Mapping[str, pa.Array], some: NDArray[np.int64]
+) -> list[Derivation]:
+    """Categories that a part of a date or time of their row settles."""
+    moments = [c for c in columns if is_moment(c)]
+    categories = [
+        c for c in columns if c.name in free and c.kind in (Kind.CATEGORY, Kind.BOOLEAN) and base_type(c.data_type) in PLAIN_TYPES
+    ]
+    found: dict[str, Derivation] = {}
+    for column, moment, formula in itertools.product(categories, moments, NAMED):
+        if column.name in found:
+            continue
+        for rows in (some, np.arange(len(data[column.name]))):
+            part = PARTS[formula](seconds_of(data[moment.name].take(pa.array(rows)), moment.data_type))
+            names = _names(part, data[column.name].take(pa.array(rows)))
+            if not names:
+                break
+        else:
+            found[column.name] = Derivation(column.name, formula, (moment.name,), places=0, names=names)
+    return list(found.values())
+
+
+def _names(part: Floats, values: pa.Array) -> tuple[tuple[int, Name], ...]:
+    """The one value that goes with each part, with its number; nothing where more than one does or it could be by chance."""
+    encoded = values.dictionary_encode()
+    code = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    known = np.isfinite(part)
+    if not np.array_equal(known, code >= 0) or known.sum() < FEWEST_ROWS:
+        return ()
+    number, code = part[known].astype(np.int64), code[known]
+    numbers, first, place, counts = np.unique(number, return_index=True, return_inverse=True, return_counts=True)
+    commonest = np.bincount(code).max() / len(code)
+    by_chance = (counts - 1).sum() * np.log(commonest) > np.log(CHANCE)
+    if by_chance or not np.array_equal(code[first][place.reshape(-1)], code):
+        return ()
+    names = encoded.dictionary.take(pa.array(code[first])).to_pylist()
+    return tuple(zip(numbers.tolist(), names, strict=True))
+
+
+def _is_so(one: Derivation, column: Column, moments: Mapping[str, Column], data: Mapping[str, pa.Array]) -> bool:
+    """Whether a formula of moments holds in all rows."""
+    for start in range(0, len(data[column.name]), CHUNK):
+        values = _finite(data[column.name].slice(start, CHUNK), column)
+        operands = [seconds_of(data[name].slice(start, CHUNK), moments[name].data_type) for name in one.operands]
+        if not one.holds(values, operands, _tolerance(one, column, values)):
+            return False
+    return True
+
+
+def _tolerance(one: Derivation, column: Column, values: Floats) -> Floats:
+    """How far a column's values may lie from a formula's."""
+    return tolerance(values, one.places, base_type(column.data_type) == "float32")
+
+
+def _finite(values: pa.Array, column: Column) -> Floats:
+    found = to_floats(values, column.data_type)
+    found[~np.isfinite(found)] = np.nan
+    return found
+
+
 def _is_no_chance(sampled: pa.Array, times: int) -> bool:
     """Whether values agree with others of the same shares so many times as they would not by chance."""
     known = sampled.drop_null()
@@ -152,17 +253,17 @@ class _Candidate:
 class _Search:
     """Formulas among numbers. Tried on a handful of rows each, then on some, then on all."""
 
-    def __init__(self, columns: Sequence[Column], data: Mapping[str, pa.Array], some: NDArray[np.int64]) -> None:
+    def __init__(self, columns: Sequence[Column], free: Collection[str], data: Mapping[str, pa.Array], some: NDArray[np.int64]) -> None:
         self.columns, self.data = columns, data
         taken = pa.array(some)
-        self.values = np.stack([to_floats(data[c.name].take(taken), c.data_type) for c in columns], axis=1)
-        self.values[~np.isfinite(self.values)] = np.nan
+        self.values = np.stack([_finite(data[c.name].take(taken), c) for c in columns], axis=1)
         known = np.isfinite(self.values)
         self.places = [decimal_places(self.values[known[:, j], j]) if known[:, j].any() else 0 for j in range(len(columns))]
         self.tolerance = np.stack([self._tolerance(j, self.values[:, j]) for j in range(len(columns))], axis=1)
         levels = np.array([len(np.unique(self.values[known[:, j], j])) for j in range(len(columns))])
         self.usable = (known.sum(axis=0) >= FEWEST_ROWS) & (levels > 1)
-        self.results = [j for j, c in enumerate(columns) if self.usable[j] and c.kind is not Kind.CATEGORY and levels[j] >= FEWEST_VALUES]
+        numbers = [j for j, c in enumerate(columns) if c.name in free and c.kind is not Kind.CATEGORY]
+        self.results = [j for j in numbers if self.usable[j] and levels[j] >= FEWEST_VALUES]
         self.spread = np.array([np.nanstd(self.values[:, j]) if known[:, j].any() else 0.0 for j in range(len(columns))])
         probes = _telling(known)
         self.probes, self.probe_tolerance = self.values[probes], self.tolerance[probes]
@@ -268,10 +369,7 @@ class _Search:
         return True
 
     def _part(self, j: int, start: int) -> Floats:
-        column = self.columns[j]
-        values = to_floats(self.data[column.name].slice(start, CHUNK), column.data_type)
-        values[~np.isfinite(values)] = np.nan
-        return values
+        return _finite(self.data[self.columns[j].name].slice(start, CHUNK), self.columns[j])
 
 
 def _telling(known: NDArray[np.bool_]) -> NDArray[np.int64]:

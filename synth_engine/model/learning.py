@@ -15,7 +15,7 @@ from synth_engine.config import Config
 from synth_engine.encode.base import AS_FOUND, EncodingSettings
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.written import with_written_moments
-from synth_engine.model.computed import within_bounds
+from synth_engine.model.computed import protected
 from synth_engine.model.context import Context
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
 from synth_engine.model.devices import device_of
@@ -141,7 +141,7 @@ class _Learner:
         )
         self.model.tables[name].part_of = one.part_of
         self.model.tables[name].dependencies = dependencies
-        self.model.tables[name].derived = [within_bounds(found, one, self.settings.extreme_entities) for found in one.derived]
+        self.model.tables[name].derived = protected(one.derived, one, self.settings)
         self.model.tables[name].keys_follow = _followed_column(one, generators)
         self.model.tables[name].types_alone = {r.type_column: types_alone(r, one.data) for r in one.table.polymorphic}
         for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):

@@ -136,8 +136,7 @@ def _find_derived(
         for i, (at, other) in above.items()
     }
     repeated = find_repeated(columns, unique, data, told)
-    gone = {one.column for one in repeated}
-    return repeated + find_derivations([c for c in columns if c.name not in gone], unique, data)
+    return repeated + find_derivations(columns, unique, data, {one.column for one in repeated})
 
 
 def _settled_otherwise(table: Table) -> frozenset[str]:

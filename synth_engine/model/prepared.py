@@ -82,8 +82,8 @@ class PreparedTable:
         """Those of them that the row model draws: what follows from one other says no more than that, what follows from several comes right
         after them and is computed later."""
         columns = self.own_columns
-        for one in (one for one in self.derived if len(one.operands) > 1):
-            place = max(i for i, c in enumerate(columns) if c.name in self._drawn_for(one.operands))
+        for one in (one for one in self.derived if len(one.operands) > 1 and not one.is_restated):
+            place = max((i for i, c in enumerate(columns) if c.name in self._drawn_for(one.operands)), default=len(columns) - 1)
             columns.insert(place + 1, self.table.column(one.column))
         return columns
 
@@ -119,7 +119,7 @@ class PreparedTable:
 
     def _drawn_for(self, operands: Sequence[str]) -> set[str]:
         """The columns that are drawn for these: for one that follows from one other, that."""
-        single = {one.column: one.operands[0] for one in self.derived if len(one.operands) == 1}
+        single = {one.column: one.operands[0] for one in self.derived if len(one.operands) == 1 and not one.is_restated}
         found = set(operands)
         while follow := found & single.keys():
             found = (found - follow) | {single[name] for name in follow}

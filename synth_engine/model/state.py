@@ -103,10 +103,12 @@ class TableModel:
     @property
     def derived_categories(self) -> dict[str, list[Any] | None]:
         """What `TableEncoder.categories` would say of the derived columns: of a copy the same, as little of what is computed as of what
-        it is computed from, and of what repeats a parent's None: that is for the parent to say."""
+        it is computed from or what moments it tells of, and of what repeats a parent's None: that is for the parent to say."""
         own = self.encoder.categories()
         found: dict[str, list[Any] | None] = {one.column: None for one in self.derived if one.key is not None}
-        for one in sorted((one for one in self.derived if one.key is None), key=lambda one: one.is_copy):
+        of_moments = (one for one in self.derived if one.is_restated and not one.is_copy)
+        found |= {one.column: list(dict.fromkeys(name for _, name in one.names)) for one in of_moments}
+        for one in sorted((one for one in self.derived if one.column not in found), key=lambda one: one.is_copy):
             if any(c in found and found[c] is None for c in one.operands):
                 found[one.column] = None
                 continue

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synth_engine.encode.derived import FORMS, SAME, Derivation, agree, tolerance
+from synth_engine.encode.calendar import DAY
+from synth_engine.encode.derived import FORMS, SAME, Derivation, Name, agree, tolerance
 
 NAMES = ("price", "rate", "rest")
 
@@ -64,6 +65,9 @@ def test_a_column_that_is_idle_changes_nothing(formula: str):
         (Derivation("cents", "k * a", ("euros",), 100.0), "computed as 100 * euros"),
         (Derivation("share", "100 * a / b", ("a", "k")), "computed as 100 * a / k"),
         (Derivation("login", SAME, ("email",)), "the same as email"),
+        (Derivation("dow", "weekday of a, Monday 0", ("placed",)), "the weekday of placed, Monday 0"),
+        (Derivation("wait", "whole hours from a to b", ("placed", "sent")), "the whole hours from placed to sent"),
+        (Derivation("late", "hour of a", ("placed",), names=((0, True),)), "settled by the hour of placed"),
         (Derivation("city", SAME, ("town",), key=0), "the same as town of its parent"),
     ],
 )
@@ -77,11 +81,14 @@ def test_a_formula_is_told_in_the_columns_names(one: Derivation, words: str):
     places=st.none() | st.integers(0, 12),
     bounds=st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False)),
     key=st.none() | st.integers(0, 9),
+    names=st.lists(st.tuples(st.integers(0, 60), st.text() | st.booleans() | st.integers(-9, 9))),
 )
-def test_a_derivation_survives_json(formula: str, factor: float, places: int | None, bounds: tuple[float, float], key: int | None):
+def test_a_derivation_survives_json(
+    formula: str, factor: float, places: int | None, bounds: tuple[float, float], key: int | None, names: list[tuple[int, Name]]
+):
     low, high = bounds
     bounds = -np.inf if np.isinf(low) else low, np.inf if np.isinf(high) else high
-    one = Derivation("column", formula, NAMES, factor, places, bounds, key)
+    one = Derivation("column", formula, NAMES, factor, places, bounds, key, tuple(names))
     assert Derivation.from_json(json.loads(json.dumps(one.to_json()))) == one
 
 
@@ -97,3 +104,14 @@ def test_numbers_may_be_off_by_half_a_unit_of_their_last_decimal_or_as_floats_ar
     exact = tolerance(value, None, False)
     assert agree(value * (1 + 1e-12), value, exact).all() and not agree(value * (1 + 1e-7), value, exact).any()
     assert agree(value * (1 + 1e-7), value, tolerance(value, None, True)).all()
+
+
+def test_a_name_stands_for_its_number_or_the_next_before_that_has_one():
+    season = Derivation("season", "month of a", ("placed",), places=0, names=((1, "winter"), (4, "spring"), (7, "summer")))
+    days = np.array(["2024-01-31", "2024-02-29", "2024-06-01", "2024-12-24"], "datetime64[D]").astype(float) * DAY
+    assert season.column_of([np.r_[days, np.nan]], "string").to_pylist() == ["winter", "winter", "spring", "summer", None]
+
+
+def test_where_no_name_may_be_told_the_number_stands_there():
+    quarter = Derivation("quarter", "quarter of a", ("placed",), places=0)
+    assert quarter.column_of([np.array([0.0, np.nan])], "string").to_pylist() == ["1", None]

@@ -199,6 +199,67 @@ def test_a_parent_of_no_rows_has_nothing_to_repeat():
     assert generate(learn(schema, {"customers": customers, "orders": empty.empty_table()}, CONFIG))["orders"].num_rows == 0
 
 
+def test_a_table_of_dates_says_the_same_day_in_all_columns():
+    days = pa.array(np.arange(18_500, 19_400).astype(np.int32)).cast(pa.date32())
+    names = {"year": pc.year(days), "month": pc.strftime(days, "%B"), "weekend": pc.greater_equal(pc.day_of_week(days), 5)}
+    columns = (
+        ID,
+        Column("day", Kind.DATE, "date", False),
+        Column("year", Kind.INTEGER, "int64", False),
+        Column("month", Kind.CATEGORY, "string", False),
+        Column("weekend", Kind.BOOLEAN, "boolean", False),
+    )
+    schema = Schema.of([Table("dates", columns, ("id",))])
+    model = learn(schema, {"dates": pa.table({"id": np.arange(900), "day": days, **names})}, CONFIG)
+    twin = generate(model, {"dates": 2_000})["dates"]
+    found = twin["day"].combine_chunks()
+    assert twin["year"].combine_chunks().equals(pc.year(found))
+    assert twin["month"].combine_chunks().equals(pc.strftime(found, "%B"))
+    assert twin["weekend"].combine_chunks().equals(pc.greater_equal(pc.day_of_week(found), 5))
+    assert sorted(model.categories()["dates"]["weekend"]) == [False, True] and model.categories()["dates"]["year"] == []
+
+
+def test_names_of_too_few_are_not_told():
+    """A holiday that two days have is named by none."""
+    days = pa.array(np.arange(18_500, 19_400).astype(np.int32)).cast(pa.date32())
+    year = pc.year(days).to_pylist()
+    label = pa.array(["jubilee" if i < 2 else f"year {y}" for i, y in enumerate([year[2] - 1] * 2 + year[2:])])
+    days = pa.array([d if i >= 2 else d.replace(year=d.year - 1) for i, d in enumerate(days.to_pylist())], pa.date32())
+    schema = Schema.of(
+        [Table("dates", (ID, Column("day", Kind.DATE, "date", False), Column("label", Kind.CATEGORY, "string", False)), ("id",))]
+    )
+    model = learn(schema, {"dates": pa.table({"id": np.arange(900), "day": days, "label": label})}, CONFIG)
+    assert [one.formula for one in model.tables["dates"].derived] == ["year of a"]
+    assert "jubilee" not in str(model.tables["dates"].derived)
+    assert set(generate(model)["dates"]["label"].to_pylist()) <= set(label.to_pylist()) - {"jubilee"}
+
+
+def test_what_is_computed_from_a_parents_column_adds_up():
+    rng = np.random.default_rng(2)
+    price, product, quantity = rng.lognormal(3, 0.5, 50).round(2), rng.integers(0, 50, 1_000), rng.integers(1, 9, 1_000)
+    columns = (ID, Column("product", Kind.IDENTIFIER, "int64", False), Column("quantity", Kind.INTEGER, "int64", False))
+    schema = Schema.of(
+        [
+            Table("products", (ID, decimal("price")), ("id",)),
+            Table(
+                "lines",
+                (*columns, decimal("unit_price"), decimal("amount")),
+                ("id",),
+                foreign_keys=(ForeignKey(("product",), "products", ("id",)),),
+            ),
+        ]
+    )
+    lines = {"id": np.arange(1_000), "product": product, "quantity": quantity, "unit_price": money(price[product])}
+    lines["amount"] = money(quantity * price[product])
+    model = learn(schema, {"products": pa.table({"id": np.arange(50), "price": money(price)}), "lines": pa.table(lines)}, CONFIG)
+    twin = generate(model)
+    place = pc.index_in(twin["lines"]["product"], value_set=twin["products"]["id"].combine_chunks())
+    assert twin["lines"]["unit_price"].to_pylist() == twin["products"]["price"].take(place).to_pylist()
+    quantity, price, amount = (floats(twin["lines"], name) for name in ("quantity", "unit_price", "amount"))
+    assert np.array_equal(np.rint(amount * 100), np.rint(quantity * price * 100))
+    assert model.categories()["lines"] == {"unit_price": None, "amount": None}
+
+
 def test_what_is_told_as_steps_is_nothing_to_compute_from():
     """A mileage goes on from trip to trip: a row that ends beyond the range could not be drawn again by itself."""
     rng = np.random.default_rng(1)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -244,6 +245,53 @@ def test_two_parents_alike_in_many_rows_are_no_proof():
     assert repeated({"ship_city": customers()["city"].take(pa.array(at))}, at, customers()) == []
 
 
+# -- dates and times
+
+
+def moments(rows: int = 600) -> dict[str, pa.Array]:
+    rng = np.random.default_rng(4)
+    started = 1_640_000_000 + rng.integers(0, 8 * 10**7, rows)
+    ended = started + rng.gamma(2, 3_000, rows).round().astype(int)
+    return {name: pa.array(values * 10**6, pa.timestamp("us")) for name, values in (("started", started), ("ended", ended))}
+
+
+def told_of_moments(name: str, values: pa.Array, kind: Kind, data_type: str, rows: int = 600) -> list[str]:
+    data = {**moments(rows), name: values}
+    columns = [*(Column(moment, Kind.TIMESTAMP, "timestamp") for moment in ("started", "ended")), Column(name, kind, data_type)]
+    return [one.says() for one in find_derivations(columns, (), data) if one.column == name]
+
+
+@pytest.mark.parametrize("kind", [Kind.INTEGER, Kind.CATEGORY])
+def test_parts_of_a_date_are_found(kind: Kind):
+    month = pc.month(moments()["started"])
+    assert told_of_moments("month", month, kind, "int64") == ["the month of started"]
+    assert told_of_moments("month", pc.replace_with_mask(month, pa.array([True] + 599 * [False]), pa.array([13])), kind, "int64") == []
+
+
+def test_the_time_between_two_moments_is_found():
+    started, ended = (moments()[name].cast(pa.int64()).to_numpy() / 1e6 for name in ("started", "ended"))
+    assert told_of_moments("wait", pa.array(ended - started), Kind.DECIMAL, "float64") == ["the seconds from started to ended"]
+    assert told_of_moments("wait", pa.array(((ended - started) / 60).round(1)), Kind.DECIMAL, "float64") == [
+        "the minutes from started to ended"
+    ]
+    assert told_of_moments("wait", pa.array((ended - started) // 3_600), Kind.INTEGER, "int64") == ["the whole hours from started to ended"]
+
+
+def test_names_of_a_part_are_found_in_text_and_flags():
+    weekend = pc.greater_equal(pc.day_of_week(moments()["started"]), 5)
+    assert told_of_moments("weekend", weekend, Kind.BOOLEAN, "boolean") == ["settled by the weekday of started, Monday 0"]
+    name = pc.strftime(moments()["started"], "%B")
+    assert told_of_moments("month", name, Kind.CATEGORY, "string") == ["settled by the month of started"]
+    wrong = pc.replace_with_mask(name, pa.array([True] + 599 * [False]), pa.array(["Smarch"]))
+    assert told_of_moments("month", wrong, Kind.CATEGORY, "string") == []
+
+
+def test_a_flag_that_is_nearly_always_the_same_may_agree_with_a_part_by_chance():
+    hour = pc.hour(moments(24)["started"])
+    rare = pc.equal(hour, hour[0])
+    assert told_of_moments("rare", rare, Kind.BOOLEAN, "boolean", 24) == []
+
+
 # -- what cannot be computed
 
 
@@ -252,3 +300,7 @@ def test_what_hangs_on_a_column_that_is_gone_is_gone_with_it():
     assert without(chain, {"x"}) == [chain[2]]
     assert without(chain, {"y"}) == [chain[0], chain[2]]
     assert without(chain, set()) == chain
+
+
+def test_what_only_restates_a_column_needs_none_to_be_drawn_again():
+    assert without([Derivation("month", "month of a", ("placed",))], {"placed"}) != []
