@@ -16,6 +16,7 @@ from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import CorruptArtefact
+from synth_engine.model.aggregates import Aggregate
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.dependencies import Dependency
 from synth_engine.model.network import NetworkShape, RowNetwork
@@ -100,6 +101,7 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
         "part_of": table.part_of,
         "derived": [one.to_json() for one in table.derived],
         "dependencies": [one.to_json() for one in table.dependencies],
+        "aggregates": [one.to_json() for one in table.aggregates],
         "encoder": table.encoder.to_json(),
         "references": {c: [[r.source, r.key, r.column] for r in found] for c, found in table.references.items()},
         "key_generators": {c: g.to_json() for c, g in table.key_generators.items()},
@@ -156,6 +158,7 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         part_of=raw["part_of"],
         derived=[Derivation.from_json(one) for one in raw["derived"]],
         dependencies=[Dependency.from_json(one) for one in raw["dependencies"]],
+        aggregates=[Aggregate.from_json(one) for one in raw["aggregates"]],
     )
 
 

@@ -18,7 +18,8 @@ from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.encode.text import TextEncoder
 from synth_engine.encode.values import from_floats, to_floats
 from synth_engine.errors import Terminal
-from synth_engine.model.computed import compute
+from synth_engine.model.aggregates import Aggregate, over_children, values_of
+from synth_engine.model.computed import compute, compute_again
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.keyplan import plan_keys
 from synth_engine.model.keyvalues import KeyValues
@@ -79,6 +80,41 @@ class Columns:
         if waiting:
             given = self._given_by_keys(table, made, deferred=True)
             self._make_unique(table, made, [u for u in waiting if not set(u) <= given.keys()], given)
+
+    def sum_up(self) -> None:
+        """Give parents what their children come to, and compute again what hangs on it, in their own rows and in those that repeat it."""
+        written = self.model.written
+        summed = [name for name in reversed(list(written)) if written[name].aggregates]  # children before their parents
+        for name in summed:
+            for aggregate in written[name].aggregates:
+                self._sum_up(written[name], self.tables[name], aggregate)
+            self._compute_again(name)
+        for name, table in written.items() if summed else ():
+            if any(one.key is not None for one in table.derived):
+                self._compute_again(name)
+
+    def _compute_again(self, name: str) -> None:
+        table, made = self.model.tables[name], self.tables[name]
+        compute_again(table, made, self.model.schema.tables[name], len(self.model.hidden_sizes(name)), partial(self.decode, table, made))
+
+    def _sum_up(self, table: TableModel, made: GeneratedTable, aggregate: Aggregate) -> None:
+        theirs, children = self.model.tables[aggregate.child], self.tables[aggregate.child]
+
+        def values(rows: NDArray[np.int64]) -> Floats:
+            assert aggregate.of is not None
+            return values_of(self._there(theirs, children, aggregate.of, rows), self._column(theirs, aggregate.of))
+
+        target = self._column(table, aggregate.column)
+        found = over_children(aggregate.function, values if aggregate.of else None, children.parents[aggregate.key], made.rows)
+        drawn = partial(self._there, table, made, target.name, np.arange(made.rows))
+        made.columns[target.name] = aggregate.column_of(found, drawn, target.data_type)
+        if target.name in made.values:
+            made.values[target.name] = to_floats(made.columns[target.name], target.data_type)
+
+    def _column(self, table: TableModel, name: str) -> Column:
+        """A column in the type that it is read in."""
+        drawn = (c.column for c in table.encoder.columns if c.column.name == name)
+        return next(drawn, self.model.schema.tables[table.name].column(name))
 
     def whole(self, table: TableModel, made: GeneratedTable) -> dict[str, pa.Array]:
         """The columns that are there for all rows once all tables are: the others are for `decode`. Raises `Terminal` if a polymorphic

@@ -57,6 +57,13 @@ def compute(table: TableModel, made: GeneratedTable, schema: Table, hidden: int,
         computation.run()
 
 
+def compute_again(table: TableModel, made: GeneratedTable, schema: Table, hidden: int, decode: Decode) -> None:
+    """The same once what the columns are computed from has changed, wherever they lie now."""
+    computation = _Computation(table, made, schema, hidden, decode)
+    if computation.computed and made.rows:
+        computation.write(computation.results()[0])
+
+
 class _Computation:
     def __init__(self, table: TableModel, made: GeneratedTable, schema: Table, hidden: int, decode: Decode) -> None:
         self.table, self.made, self.schema, self.decode = table, made, schema, decode
@@ -65,18 +72,21 @@ class _Computation:
         self.types = {one.column: schema.column(one.column).data_type for one in self.computed}
 
     def run(self) -> None:
-        results, outside = self._results()
+        results, outside = self.results()
         source = self._within(results, outside)
         if (source >= 0).any():
             self._draw_again(np.where(source >= 0, source, np.arange(self.made.rows)))
-            results, _ = self._results()
+            results, _ = self.results()
+        self.write(results)
+
+    def write(self, results: Mapping[str, Floats]) -> None:
         for name, values in results.items():
             self.made.columns[name] = from_floats(values, self.types[name])
         for c in self.table.encoder.columns:  # what was drawn in their place told the columns after it, children are told what it came to
             if c.column.name in results and isinstance(c.encoder, Encoder):
                 self.made.tokens[:, self.slots[c.column.name]] = c.encoder.encode(self.made.columns[c.column.name])
 
-    def _results(self) -> tuple[dict[str, Floats], NDArray[np.int64]]:
+    def results(self) -> tuple[dict[str, Floats], NDArray[np.int64]]:
         """By column its values, and for each row which of them lies outside of its bounds: 1 for the first above, -1 for the first below or
         missing where it must not be, 2 and -2 for the second, 0 for none."""
         rows = self.made.rows

@@ -129,6 +129,7 @@ class Generation:
             for name, table in self.model.tables.items():
                 if name not in self.model.kept:
                     self.columns.make_unique_at_last(table, self.tables[name])
+            self.columns.sum_up()
         except MemoryError:
             raise Terminal(
                 "All tables must fit in memory while they are generated",

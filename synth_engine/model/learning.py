@@ -15,6 +15,7 @@ from synth_engine.config import Config
 from synth_engine.encode.base import AS_FOUND, EncodingSettings
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.written import with_written_moments
+from synth_engine.model.aggregates import Aggregate, find_aggregates
 from synth_engine.model.computed import protected
 from synth_engine.model.context import Context
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
@@ -91,6 +92,7 @@ class _Learner:
         self.seed = config.seed
         self.source = dict(tables)
         self.prepared: dict[str, PreparedTable] = {}
+        self.aggregates: dict[str, list[Aggregate]] = {}
         digests = {name: digest(data) for name, data in kept.items()}
         self.model = Model(schema, {}, self.seed, kept=digests, structure=config.structure)
         self.tokens: dict[str, NDArray[np.int32]] = {}
@@ -100,6 +102,7 @@ class _Learner:
     def run(self) -> Model:
         self.listener(Progress("train", None, 0, len(self.schema.tables), "tables prepared"))
         self.prepared = prepare(self.schema, self.source, self.seed, self.config.privacy.entity_tables)
+        self.aggregates = find_aggregates(self.prepared)
         if self.config.structure == "original":
             refuse_ambiguous_columns(self.prepared)
         for done, (name, one) in enumerate(self.prepared.items(), 1):
@@ -140,7 +143,7 @@ class _Learner:
             name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, None, one.ordinal
         )
         self.model.tables[name].part_of = one.part_of
-        self.model.tables[name].dependencies = dependencies
+        self.model.tables[name].dependencies, self.model.tables[name].aggregates = dependencies, self.aggregates[name]
         self.model.tables[name].derived = protected(one.derived, one, self.settings)
         self.model.tables[name].keys_follow = _followed_column(one, generators)
         self.model.tables[name].types_alone = {r.type_column: types_alone(r, one.data) for r in one.table.polymorphic}

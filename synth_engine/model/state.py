@@ -16,6 +16,7 @@ from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import ConfigurationError, SynthError
+from synth_engine.model.aggregates import Aggregate
 from synth_engine.model.context import MOST_CONTEXT, Context
 from synth_engine.model.degrees import DegreeModel
 from synth_engine.model.dependencies import Dependency
@@ -62,7 +63,7 @@ class TableModel:
     dealt out as they are, so that every hub is there exactly once. `types_alone` holds for the type column of each polymorphic
     reference the types that rows which refer to nobody have. `part_of` is the number of the key to the entity that rows are part of
     (None: each is one). `derived` are the columns that follow from others of their row, each after those it is computed from,
-    `dependencies` the categories that others of their row settle."""
+    `dependencies` the categories that others of their row settle, `aggregates` the columns that sum up children."""
 
     name: str
     rows: int
@@ -83,6 +84,7 @@ class TableModel:
     part_of: int | None = None
     derived: list[Derivation] = field(default_factory=list)
     dependencies: list[Dependency] = field(default_factory=list)
+    aggregates: list[Aggregate] = field(default_factory=list)
 
     @property
     def live_keys(self) -> list[int]:
@@ -103,8 +105,9 @@ class TableModel:
     @property
     def derived_categories(self) -> dict[str, list[Any] | None]:
         """What `TableEncoder.categories` would say of the derived columns: of a copy the same, as little of what is computed as of what
-        it is computed from or what moments it tells of, and of what repeats a parent's None: that is for the parent to say."""
-        own = self.encoder.categories()
+        it is computed from, of what moments or children come to nothing, and of what repeats a parent's None: that is for the parent to
+        say."""
+        own = self.encoder.categories() | {one.column: [] for one in self.aggregates}
         found: dict[str, list[Any] | None] = {one.column: None for one in self.derived if one.key is not None}
         of_moments = (one for one in self.derived if one.is_restated and not one.is_copy)
         found |= {one.column: list(dict.fromkeys(name for _, name in one.names)) for one in of_moments}
@@ -115,7 +118,7 @@ class TableModel:
             told = [known for c in one.operands if (known := found.get(c, own.get(c))) is not None]
             if told and (one.is_copy or not all(told)):
                 found[one.column] = told[0] if one.is_copy else []
-        return found
+        return found | {one.column: [] for one in self.aggregates}
 
     @property
     def reference_keys(self) -> list[int]:
@@ -212,7 +215,8 @@ class Model:
             name: {
                 **table.encoder.protections(),
                 **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())},
-                **{derivation.column: [derivation.says()] for derivation in table.derived},
+                **{one.column: [one.says()] for one in table.derived},
+                **{one.column: [one.says()] for one in table.aggregates},
             }
             for name, table in self.written.items()
         }

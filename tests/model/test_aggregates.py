@@ -1,0 +1,261 @@
+"""Columns of parents that sum up their children."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from synth_engine.model import aggregates
+from synth_engine.model.aggregates import DRAWN, Aggregate, find_aggregates, over_children
+from synth_engine.model.artefacts import read_model, write_model
+from synth_engine.model.generation import Generation
+from synth_engine.model.learning import learn
+from synth_engine.model.preparation import prepare
+from synth_engine.model.state import Model
+from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
+from synth_engine.workspace import Workspace
+from tests.model.conftest import CONFIG, generate
+
+CUSTOMERS, ORDERS, LINES = 200, 900, 2_500
+ID = Column("id", Kind.IDENTIFIER, "int64", False)
+
+
+def number(name: str, data_type: str = "float64") -> Column:
+    return Column(name, Kind.INTEGER if data_type == "int64" else Kind.DECIMAL, data_type)
+
+
+def reference(name: str, parent: str) -> tuple[Column, ForeignKey]:
+    return Column(name, Kind.IDENTIFIER, "int64", False), ForeignKey((name,), parent, ("id",))
+
+
+CUSTOMER, TO_CUSTOMER = reference("customer", "customers")
+ORDER, TO_ORDER = reference("order", "orders")
+FIRST = Column("first", Kind.DATE, "date")
+LAST, PLACED = (Column(name, Kind.TIMESTAMP, "timestamp") for name in ("last", "placed"))
+SCHEMA = Schema.of(
+    [
+        Table(
+            "customers",
+            (
+                ID,
+                number("orders", "int64"),
+                number("spent"),
+                Column("first", Kind.DATE, "date"),
+                Column("last", Kind.TIMESTAMP, "timestamp"),
+            ),
+            ("id",),
+        ),
+        Table(
+            "orders",
+            (
+                ID,
+                CUSTOMER,
+                Column("placed", Kind.TIMESTAMP, "timestamp"),
+                number("net"),
+                number("shipping"),
+                number("total"),
+                number("mean"),
+            ),
+            ("id",),
+            foreign_keys=(TO_CUSTOMER,),
+        ),
+        Table("lines", (ID, ORDER, number("quantity", "int64"), number("amount"), number("order_net")), ("id",), foreign_keys=(TO_ORDER,)),
+    ]
+)
+
+
+def summed(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
+    return np.bincount(at, values, rows).round(2)
+
+
+def source(seed: int = 0) -> dict[str, pa.Table]:
+    """A tenth of the customers have no orders; every order has lines."""
+    rng = np.random.default_rng(seed)
+    customer = np.r_[np.arange(180), rng.integers(0, 180, ORDERS - 180)]
+    order = np.r_[np.arange(ORDERS), rng.integers(0, ORDERS, LINES - ORDERS)]
+    placed = 1_700_000_000 + rng.integers(0, 10**7, ORDERS)
+    amount = rng.gamma(2, 20, LINES).round(2)
+    net, shipping, lines = summed(amount, order, ORDERS), rng.choice([0, 4.9, 7.5], ORDERS), np.bincount(order, minlength=ORDERS)
+    total = (net + shipping).round(2)
+    count = np.bincount(customer, minlength=CUSTOMERS)
+    first, last = np.full(CUSTOMERS, 2 * 10**9), np.zeros(CUSTOMERS, np.int64)
+    np.minimum.at(first, customer, placed)
+    np.maximum.at(last, customer, placed)
+    none = count == 0
+    return {
+        "customers": pa.table(
+            {
+                "id": np.arange(CUSTOMERS),
+                "orders": count,
+                "spent": pa.array(summed(total, customer, CUSTOMERS), mask=none),
+                "first": pa.array((first // 86_400).astype(np.int32), mask=none).cast(pa.date32()),
+                "last": pa.array(last * 10**6, pa.timestamp("us"), mask=none),
+            }
+        ),
+        "orders": pa.table(
+            {
+                "id": np.arange(ORDERS),
+                "customer": customer,
+                "placed": pa.array(placed * 10**6, pa.timestamp("us")),
+                "net": net,
+                "shipping": shipping,
+                "total": total,
+                "mean": (net / lines).round(4),
+            }
+        ),
+        "lines": pa.table(
+            {
+                "id": np.arange(LINES),
+                "order": order,
+                "quantity": rng.integers(1, 9, LINES),
+                "amount": amount,
+                "order_net": net[order],
+            }
+        ),
+    }
+
+
+def found(tables: dict[str, pa.Table]) -> dict[str, dict[str, str]]:
+    told = find_aggregates(prepare(SCHEMA, dict(tables), 0))
+    return {name: {one.column: one.says() for one in some} for name, some in told.items() if some}
+
+
+def changed(tables: dict[str, pa.Table], name: str, column: str, values: np.ndarray | pa.Array) -> dict[str, pa.Table]:
+    table = tables[name]
+    return {**tables, name: table.set_column(table.column_names.index(column), column, pa.array(values))}
+
+
+def test_counts_sums_means_and_the_first_and_last_are_found():
+    assert found(source()) == {
+        "customers": {
+            "orders": "count(*) of its rows of orders",
+            "spent": "sum(total) of its rows of orders",
+            "first": "min(placed) of its rows of orders",
+            "last": "max(placed) of its rows of orders",
+        },
+        "orders": {"net": "sum(amount) of its rows of lines", "mean": "avg(amount) of its rows of lines"},
+    }
+
+
+def test_one_parent_that_contradicts_is_enough():
+    tables = source()
+    spent = np.array(tables["customers"]["spent"].to_pylist(), float)
+    spent[3] += 1
+    assert "spent" not in found(changed(tables, "customers", "spent", spent))["customers"]
+
+
+def test_parents_without_children_are_all_alike_or_contradict():
+    tables = source()
+    zero = np.nan_to_num(np.array(tables["customers"]["spent"].to_pylist(), float))
+    assert "spent" in found(changed(tables, "customers", "spent", zero))["customers"]
+    zero[-1] = 7
+    assert "spent" not in found(changed(tables, "customers", "spent", zero))["customers"]
+
+
+def test_of_only_children_nothing_is_summed_up():
+    order = np.arange(ORDERS)
+    lines = {"id": order, "order": order, "quantity": order, "amount": source()["orders"]["net"], "order_net": source()["orders"]["net"]}
+    assert "orders" not in found({**source(), "lines": pa.table(lines)})
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [("count", [2, 1, np.nan]), ("sum", [5, 7, np.nan]), ("avg", [2.5, 7, np.nan]), ("min", [1, 7, np.nan]), ("max", [4, 7, np.nan])],
+)
+def test_nulls_and_rows_without_a_parent_are_passed_over(function: str, expected: list[float], monkeypatch):
+    values, parents = np.array([1.0, 4.0, np.nan, 7.0, 9.0, np.nan]), np.array([0, 0, 0, 1, -1, 2])
+    for chunk in (500_000, 2):
+        monkeypatch.setattr(aggregates, "CHUNK", chunk)
+        assert np.array_equal(over_children(function, values.__getitem__, parents, 3), expected, equal_nan=True)
+    assert over_children("count", None, parents, 3).tolist() == [3, 1, 1]
+
+
+def test_parents_without_children_get_what_they_have_in_the_source():
+    def of(childless: float | str | None) -> list[float | None]:
+        one = Aggregate("spent", "sum", "orders", 0, "total", 2, childless)
+        return one.column_of(np.array([1.5, np.nan]), lambda: pa.array([8.0, 9.0]), "float64").to_pylist()
+
+    assert of(0.0) == [1.5, 0.0] and of(None) == [1.5, None] and of(DRAWN) == [1.5, 9.0]
+
+
+def test_an_aggregate_survives_json():
+    for one in (Aggregate("n", "count", "orders", 1, None, 0, 0.0), Aggregate("d", "min", "orders", 0, "placed", None, None)):
+        assert Aggregate.from_json(json.loads(json.dumps(one.to_json()))) == one
+
+
+# -- twins
+
+
+@pytest.fixture(scope="module")
+def trained() -> Model:
+    return learn(SCHEMA, source(), CONFIG)
+
+
+@pytest.fixture(scope="module")
+def written(trained: Model) -> dict[str, pa.Table]:
+    return generate(trained, {"customers": 500}, seed=1)
+
+
+def joined(twin: dict[str, pa.Table], child: str, parent: str) -> np.ndarray:
+    key = {"orders": "customer", "lines": "order"}[child]
+    return pc.index_in(twin[child][key], value_set=twin[parent]["id"].combine_chunks()).to_numpy()
+
+
+def floats(table: pa.Table, name: str) -> np.ndarray:
+    return np.array(table[name].to_pylist(), float)
+
+
+def test_a_twin_adds_up_from_lines_to_orders_to_customers(written: dict[str, pa.Table]):
+    customers, orders, lines = written["customers"], written["orders"], written["lines"]
+    order, customer = joined(written, "lines", "orders"), joined(written, "orders", "customers")
+    net = summed(floats(lines, "amount"), order, orders.num_rows)
+    assert np.allclose(floats(orders, "net")[np.unique(order)], net[np.unique(order)], atol=1e-9)
+    assert np.allclose(floats(orders, "total"), floats(orders, "net") + floats(orders, "shipping"), atol=1e-9)
+    spent = summed(floats(orders, "total"), customer, customers.num_rows)
+    count = np.bincount(customer, minlength=customers.num_rows)
+    assert np.array_equal(floats(customers, "orders"), count) and (count == 0).any()
+    assert np.allclose(floats(customers, "spent"), np.where(count, spent, np.nan), atol=1e-9, equal_nan=True)
+    assert np.allclose(floats(lines, "order_net"), floats(orders, "net")[order])
+
+
+def test_the_first_and_last_are_those_of_the_children(written: dict[str, pa.Table]):
+    at = joined(written, "orders", "customers")
+    placed = written["orders"]["placed"].cast(pa.int64()).to_numpy() / 1e6
+    found = over_children("min", placed.__getitem__, at, written["customers"].num_rows)
+    last = over_children("max", placed.__getitem__, at, written["customers"].num_rows)
+    first = written["customers"]["first"].cast(pa.int32()).to_numpy(zero_copy_only=False)
+    assert np.array_equal(first, found // 86_400, equal_nan=True)
+    told = written["customers"]["last"].cast(pa.int64()).to_numpy(zero_copy_only=False) / 1e6
+    assert np.array_equal(told, last, equal_nan=True)
+
+
+def test_a_model_read_from_disk_adds_up_the_same_however_many_rows_are_written_at_a_time(
+    trained: Model, written: dict[str, pa.Table], tmp_path
+):
+    workspace = Workspace(str(tmp_path))
+    write_model(trained, workspace)
+    again = generate(read_model(workspace), {"customers": 500}, seed=1, batch_rows=77)
+    assert all(again[name].equals(written[name]) for name in written)
+
+
+def test_what_sums_up_is_said_and_not_held_against_the_source(trained: Model):
+    assert trained.protections()["customers"]["spent"] == ["sum(total) of its rows of orders"]
+    assert trained.categories()["customers"] == {"orders": [], "spent": [], "first": [], "last": []}
+    assert trained.categories()["orders"] == {"net": [], "mean": [], "total": []}
+
+
+def test_kept_parents_stay_as_they_are():
+    config = CONFIG.model_copy(update={"keep": ["customers"]})
+    model, real = learn(SCHEMA, source(), config), source()
+    made = Generation(model, {}, 0, kept={"customers": real["customers"]}).run()
+    kept = pa.Table.from_batches(made.batches("customers", 10**6))
+    assert kept.equals(real["customers"].cast(kept.schema))
+
+
+def test_no_children_at_all_leave_the_counts_at_zero(trained: Model):
+    twin = generate(trained, {"orders": 0, "lines": 0}, seed=1)
+    assert set(twin["customers"]["orders"].to_pylist()) == {0} and twin["customers"]["spent"].null_count == twin["customers"].num_rows
