@@ -23,6 +23,7 @@ from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
+from synth_engine.model.paths import Path
 from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
@@ -58,6 +59,7 @@ def write_model(model: Model, workspace: Workspace) -> None:
         "cut_short": model.cut_short,
         "kept": model.kept,
         "structure": model.structure,
+        "paths": [path.to_json() for path in model.paths],
         "schema": model.twin.to_dict(),
         "tables": tables,
     }
@@ -71,9 +73,8 @@ def read_model(workspace: Workspace) -> Model:
         raise CorruptArtefact(
             "A model must be of the format this release reads", value=f"format {raw['format']}, not {FORMAT}", advice="train again"
         )
-    model = Model(
-        Schema.from_dict(raw["schema"]), {}, raw["seed"], cut_short=raw["cut_short"], kept=raw["kept"], structure=raw["structure"]
-    )
+    facts = {name: raw[name] for name in ("seed", "cut_short", "kept", "structure")}
+    model = Model(Schema.from_dict(raw["schema"]), {}, **facts, paths=[Path.from_json(path) for path in raw["paths"]])
     for number, table in enumerate(raw["tables"]):
         prefix = f"{workspace.model}/{number:03d}"
         model.tables[table["name"]] = _table_from_json(table, prefix, workspace)

@@ -26,6 +26,7 @@ from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
+from synth_engine.model.paths import along_paths, find_paths, with_errors_mended
 from synth_engine.model.preparation import depths_of, encode_table, prepare
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
@@ -83,7 +84,9 @@ class _Learner:
     def __init__(self, schema: Schema, tables: Mapping[str, pa.Table], config: Config, listener: Listener) -> None:
         kept = {name: tables[name] for name in schema.tables if name in config.keep}
         tables = expanded_tables(schema, {**tables, **as_delivered(schema, kept)})
-        self.schema = with_written_moments(expanded(schema), lambda name, columns: tables[name].select(columns).to_batches())
+        written = with_written_moments(expanded(schema), lambda name, columns: tables[name].select(columns).to_batches())
+        paths = [] if config.structure == "original" else [path for path in find_paths(written, tables) if path.child not in kept]
+        tables, self.schema = with_errors_mended(written, tables, paths), along_paths(written, paths)
         self.config, self.listener = config, listener
         self.size = SIZES[config.training.size]
         self.settings = EncodingSettings(config.privacy.rare_category_entities, config.privacy.extreme_value_entities, self.size.bins)
@@ -94,7 +97,7 @@ class _Learner:
         self.prepared: dict[str, PreparedTable] = {}
         self.aggregates: dict[str, list[Aggregate]] = {}
         digests = {name: digest(data) for name, data in kept.items()}
-        self.model = Model(schema, {}, self.seed, kept=digests, structure=config.structure)
+        self.model = Model(schema, {}, self.seed, kept=digests, structure=config.structure, paths=paths)
         self.tokens: dict[str, NDArray[np.int32]] = {}
         self.learned: dict[str, NDArray[np.bool_]] = {}
         self.contexts: dict[str, Context] = {}

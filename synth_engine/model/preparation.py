@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from synth_engine.codes import joint_codes
 from synth_engine.config import ColumnSettings
 from synth_engine.encode.base import EncodingSettings, Floats
 from synth_engine.encode.category import CategoryEncoder
@@ -24,7 +23,7 @@ from synth_engine.model.derivations import find_derivations, find_repeated, with
 from synth_engine.model.keyplan import KeyPlan, plan_keys, value_columns
 from synth_engine.model.ordinals import find_ordinal
 from synth_engine.model.owners import choose_owner, in_sequence, key_to_entity, windows
-from synth_engine.model.prepared import PreparedTable, is_moment
+from synth_engine.model.prepared import PreparedTable, find_parents, is_moment
 from synth_engine.model.references import choose_references
 from synth_engine.randomness import stream, uniforms
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
@@ -61,7 +60,7 @@ def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int, entity_table
     for one in prepared.values():  # keys that close a cycle refer to tables that are prepared only now
         for i, late in enumerate(one.plan.deferred):
             if late:
-                one.parents[i] = _find_parents(one.keys[i], one.data, prepared[one.keys[i].parent].data)
+                one.parents[i] = find_parents(one.keys[i], one.data, prepared[one.keys[i].parent].data)
         one.loose.update(_loose_values(one))  # a row that refers to itself refers to somebody
         for i, key in enumerate(one.keys):
             if key.parent == one.table.name:
@@ -81,7 +80,7 @@ def _prepare_table(
     """`to_entities` are the keys to what is said to be entities, none of those of entities; without it the data decides."""
     rows = len(data[table.columns[0].name])
     parents = [
-        np.full(rows, -1, dtype=np.int64) if late else _find_parents(key, data, prepared[key.parent].data)
+        np.full(rows, -1, dtype=np.int64) if late else find_parents(key, data, prepared[key.parent].data)
         for key, late in zip(plan.keys, plan.deferred, strict=True)
     ]
     ordinal = find_ordinal(table, plan, data)
@@ -162,18 +161,6 @@ def _tell_by_steps(one: PreparedTable, prepared: Mapping[str, PreparedTable]) ->
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     combined = column.combine_chunks()
     return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
-
-
-def _find_parents(key: ForeignKey, child: Mapping[str, pa.Array], parent: Mapping[str, pa.Array]) -> NDArray[np.int64]:
-    """Row number of the parent each row refers to, -1 for a null in the key and for orphans."""
-    sides = [[parent[p], child[c]] for c, p in zip(key.columns, key.parent_columns, strict=True)]
-    known, wanted = joint_codes(sides)
-    order = np.argsort(known, kind="stable")
-    place = np.minimum(np.searchsorted(known[order], wanted), max(len(known) - 1, 0))
-    if not len(known):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    found: NDArray[np.int64] = np.where((wanted >= 0) & (known[order][place] == wanted), order[place], -1)
-    return found
 
 
 def _without_loops(parent: NDArray[np.int64]) -> tuple[NDArray[np.int64], float]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from synth_engine.codes import joint_codes
 from synth_engine.encode.base import Floats
 from synth_engine.encode.derived import Derivation
 from synth_engine.encode.relative import Reference
@@ -169,3 +170,15 @@ def siblings_to_come(sequence: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _presence(column: Column) -> Column:
     return replace(column, kind=Kind.BOOLEAN, data_type="boolean", nullable=True, native_type=None)
+
+
+def find_parents(key: ForeignKey, child: Mapping[str, pa.Array], parent: Mapping[str, pa.Array]) -> NDArray[np.int64]:
+    """Row number of the parent each row refers to, -1 for a null in the key and for orphans."""
+    sides = [[parent[p], child[c]] for c, p in zip(key.columns, key.parent_columns, strict=True)]
+    known, wanted = joint_codes(sides)
+    order = np.argsort(known, kind="stable")
+    place = np.minimum(np.searchsorted(known[order], wanted), max(len(known) - 1, 0))
+    if not len(known):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    found: NDArray[np.int64] = np.where((wanted >= 0) & (known[order][place] == wanted), order[place], -1)
+    return found

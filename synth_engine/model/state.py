@@ -24,6 +24,7 @@ from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
+from synth_engine.model.paths import Path, along_paths
 from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.training import TrainingResult
 from synth_engine.polymorphic import expanded
@@ -133,7 +134,8 @@ class Model:
 
     `kept` are the tables that are delivered as they are, each with the digest of its rows. `structure` says whether links are
     drawn (`sampled`) or the source's (`original`); of tables whose links are, `skeletons` holds them. `twin` is the schema of the
-    tables, `schema` the one that is learned: polymorphic references are one key a type in it (see `synth_engine.polymorphic`).
+    tables, `schema` the one that is learned: polymorphic references are one key a type in it (see `synth_engine.polymorphic`), and of two
+    ways to the same row, `paths`, the longer holds the columns of the shorter.
     """
 
     twin: Schema
@@ -145,9 +147,10 @@ class Model:
     kept: dict[str, str] = field(default_factory=dict)
     structure: str = "sampled"
     skeletons: dict[str, Skeleton] = field(default_factory=dict)
+    paths: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.schema = expanded(self.twin)
+        self.schema = along_paths(expanded(self.twin), self.paths)
 
     @property
     def written(self) -> dict[str, TableModel]:

@@ -1,0 +1,143 @@
+"""Two ways to the same row: an order line's customer is its order's. Where it is so in the source, a line's keys are learned and assigned
+as if it referred to its order by the order's customer, too: keys that share columns agree in every row."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synth_engine.codes import joint_codes
+from synth_engine.model.derivations import CHANCE, FEWEST_ROWS, sample_of
+from synth_engine.model.prepared import find_parents
+from synth_engine.schema import ForeignKey, Schema, Table
+
+AGREEING = 0.999
+"""Share of the rows in which both ways must lead to the same row. The few others are taken for errors: they get the one that the way by
+the parent leads to."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """The row that key number `direct` of table `child` leads to is the one that key number `onward` of its parent along key number `by`
+    leads to."""
+
+    child: str
+    by: int
+    direct: int
+    onward: int
+
+    def to_json(self) -> list[Any]:
+        return [self.child, self.by, self.direct, self.onward]
+
+    @classmethod
+    def from_json(cls, raw: list[Any]) -> Path:
+        return cls(*raw)
+
+    def keys(self, schema: Schema) -> tuple[ForeignKey, ForeignKey, ForeignKey]:
+        """The key to the parent, the direct one, and the parent's."""
+        keys = schema.tables[self.child].foreign_keys
+        return keys[self.by], keys[self.direct], schema.tables[keys[self.by].parent].foreign_keys[self.onward]
+
+    def says(self, schema: Schema) -> str:
+        """In words, for people."""
+        by, direct, _ = self.keys(schema)
+        return f"{direct.label(self.child)} leads to the same row as by way of {by.parent}"
+
+
+def along_paths(schema: Schema, paths: Collection[Path]) -> Schema:
+    """The schema with the columns of each direct key in the key that leads there by way of a parent, too."""
+    tables = dict(schema.tables)
+    for path in paths:
+        by, direct, onward = path.keys(schema)
+        keys = list(tables[path.child].foreign_keys)
+        longer = keys[path.by].columns + direct.columns, keys[path.by].parent_columns + onward.columns
+        keys[path.by] = replace(by, columns=longer[0], parent_columns=longer[1])
+        tables[path.child] = _never_null(replace(tables[path.child], foreign_keys=tuple(keys)), direct.columns)
+        tables[by.parent] = _never_null(tables[by.parent], onward.columns)
+    return Schema(tables)
+
+
+def find_paths(schema: Schema, tables: Mapping[str, pa.Table]) -> list[Path]:
+    """The keys that lead to the same row as two others one after the other, each found once. Without nulls on either way: a line without
+    a customer would refer to no order."""
+    found: list[Path] = []
+    late = schema.deferred_keys()
+    for name, child in schema.tables.items():
+        for path, by, direct, onward in _pairs_of_ways(schema, child):
+            used = any(path.direct == other.direct and path.child == other.child for other in found)
+            if not used and not {(name, by), (name, direct), (by.parent, onward)} & late and _agree(tables, child.name, by, direct, onward):
+                found.append(path)
+    return found
+
+
+def with_errors_mended(schema: Schema, tables: Mapping[str, pa.Table], paths: Collection[Path]) -> dict[str, pa.Table]:
+    """The tables with each direct key as the way by the parent has it."""
+    mended = dict(tables)
+    for path in paths:
+        by, direct, onward = path.keys(schema)
+        child, parent = mended[path.child], mended[by.parent]
+        at = find_parents(by, _by_name(child), _by_name(parent))
+        for column, theirs in zip(direct.columns, onward.columns, strict=True):
+            own, place = child[column], child.schema.get_field_index(column)
+            other = parent[theirs].take(pa.array(at, mask=at < 0)).cast(own.type)
+            child = child.set_column(place, child.schema.field(place), pc.coalesce(other, own))
+        mended[path.child] = child
+    return mended
+
+
+def _pairs_of_ways(schema: Schema, child: Table) -> Iterator[tuple[Path, ForeignKey, ForeignKey, ForeignKey]]:
+    """All keys of a table with all two others that lead to the same columns of the same table and share no column with any."""
+    if child.polymorphic:
+        return
+    for i, by in enumerate(child.foreign_keys):
+        parent = schema.tables.get(by.parent)
+        if parent is None or parent is child or parent.polymorphic or not _stands_alone(child, by):
+            continue
+        for j, direct in enumerate(child.foreign_keys):
+            if i == j or not _stands_alone(child, direct) or set(direct.columns) & {c for key in _unique(child) for c in key}:
+                continue
+            for k, onward in enumerate(parent.foreign_keys):
+                if (onward.parent, onward.parent_columns) == (direct.parent, direct.parent_columns) and _stands_alone(parent, onward):
+                    yield Path(child.name, i, j, k), by, direct, onward
+
+
+def _stands_alone(table: Table, key: ForeignKey) -> bool:
+    others = {c for other in table.foreign_keys if other is not key for c in other.columns}
+    return not key.orphan_share and not others.intersection(key.columns)
+
+
+def _unique(table: Table) -> tuple[tuple[str, ...], ...]:
+    return (table.primary_key, *table.unique)
+
+
+def _agree(tables: Mapping[str, pa.Table], name: str, by: ForeignKey, direct: ForeignKey, onward: ForeignKey) -> bool:
+    """Whether the direct key is the one by way of the parent, in a sample and then in all rows, and not by chance."""
+    child, parent = tables[name], tables[by.parent]
+    if len(child) < FEWEST_ROWS or any(child[c].null_count for c in direct.columns) or any(parent[c].null_count for c in onward.columns):
+        return False
+    for rows in (sample_of(len(child)), None):
+        some = child.select([*by.columns, *direct.columns])
+        some = some if rows is None else some.take(pa.array(rows))
+        at = find_parents(by, _by_name(some), _by_name(parent))
+        known = at >= 0
+        own, theirs = joint_codes([[some[c], parent[p]] for c, p in zip(direct.columns, onward.columns, strict=True)])
+        same = own[known] == theirs[at[known]]
+        if known.sum() < FEWEST_ROWS or same.mean() < AGREEING:
+            return False
+        shares = np.bincount(np.unique(own[known], return_inverse=True)[1].reshape(-1)) / known.sum()
+        if len(np.unique(at[known])) * np.log(np.square(shares).sum()) > np.log(CHANCE):
+            return False
+    return True
+
+
+def _by_name(table: pa.Table) -> dict[str, pa.Array]:
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def _never_null(table: Table, columns: Collection[str]) -> Table:
+    return replace(table, columns=tuple(replace(c, nullable=False) if c.name in columns else c for c in table.columns))
