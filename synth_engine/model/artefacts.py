@@ -18,7 +18,7 @@ from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import CorruptArtefact
 from synth_engine.model.aggregates import Aggregate
 from synth_engine.model.degrees import DegreeModel
-from synth_engine.model.dependencies import Dependency
+from synth_engine.model.dependencies import Constant, Dependency
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.orphans import Orphans
@@ -103,6 +103,7 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
         "derived": [one.to_json() for one in table.derived],
         "dependencies": [one.to_json() for one in table.dependencies],
         "aggregates": [one.to_json() for one in table.aggregates],
+        "constants": [one.to_json() for one in table.constants],
         "encoder": table.encoder.to_json(),
         "references": {c: [[r.source, r.key, r.column] for r in found] for c, found in table.references.items()},
         "key_generators": {c: g.to_json() for c, g in table.key_generators.items()},
@@ -160,6 +161,7 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         derived=[Derivation.from_json(one) for one in raw["derived"]],
         dependencies=[Dependency.from_json(one) for one in raw["dependencies"]],
         aggregates=[Aggregate.from_json(one) for one in raw["aggregates"]],
+        constants=[Constant.from_json(one) for one in raw["constants"]],
     )
 
 

@@ -173,7 +173,7 @@ class Columns:
             return from_floats(made.values[name][rows], c.column.data_type)
         if c.encoder is None or isinstance(c.encoder, RelativeEncoder):
             return pa.nulls(len(rows), to_arrow(c.column.data_type))
-        hidden = len(self.model.hidden_sizes(made.name))
+        hidden, rows = len(self.model.hidden_sizes(made.name)), made.taken[name][rows] if name in made.taken else rows
         key = stream(self.seed, "column", made.name, name)
         draw = Draw(rows, made.rows, lambda lane: uniforms(key, rows, lane))
         return c.encoder.decode(made.tokens[rows][:, [hidden + s for s in c.slots]], draw)

@@ -15,7 +15,7 @@ from synth_engine.model.context import Context
 @dataclass
 class GeneratedTable:
     """Tokens, the parent row of each key (-1: none), and the columns that had to be materialised because other rows
-    depend on them."""
+    depend on them. `taken` has for columns that rows of one parent share the row each takes its value from."""
 
     name: str
     rows: int
@@ -25,3 +25,4 @@ class GeneratedTable:
     degrees: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     columns: dict[str, pa.Array] = field(default_factory=dict)
     values: dict[str, Floats] = field(default_factory=dict)
+    taken: dict[str, NDArray[np.int64]] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from synth_engine.errors import ConfigurationError, Terminal
 from synth_engine.model.capacity import require_parents
 from synth_engine.model.columns import Columns
 from synth_engine.model.context import Context
-from synth_engine.model.dependencies import settle
+from synth_engine.model.dependencies import first_of_parent, settle
 from synth_engine.model.devices import device_of
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.kept import as_delivered, check_kept, kept_rows, prepare_kept
@@ -206,6 +206,16 @@ class Generation:
         made.tokens = sample(table.row_network, self._shaped(table.sequential, request), self.device, self._advance(made.name))
         settle(made.tokens, hidden, table.dependencies)
         made.values = {c.name: c.values for c in relative}
+        self._share(table, made, hidden)
+
+    def _share(self, table: TableModel, made: GeneratedTable, hidden: int) -> None:
+        """Rows of one parent have what the first of them has, where they do not differ in the source."""
+        first = {key: first_of_parent(made.parents[key]) for key in {constant.key for constant in table.constants}}
+        for c in table.encoder.columns:
+            for key in (constant.key for constant in table.constants if constant.column == c.column.name):
+                made.taken[c.column.name] = first[key]
+                slots = [hidden + slot for slot in c.slots]
+                made.tokens[:, slots] = made.tokens[first[key]][:, slots]
 
     def _shaped(self, sequential: bool, request: Request) -> Request:
         """Without siblings to learn from, rows are independent."""

@@ -19,6 +19,7 @@ from synth_engine.model.aggregates import Aggregate, find_aggregates
 from synth_engine.model.computed import protected
 from synth_engine.model.context import Context
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
+from synth_engine.model.dependencies import find_constants
 from synth_engine.model.devices import device_of
 from synth_engine.model.following import train_together
 from synth_engine.model.kept import as_delivered, digest
@@ -27,7 +28,7 @@ from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
 from synth_engine.model.paths import along_paths, find_paths, with_errors_mended
-from synth_engine.model.preparation import depths_of, encode_table, prepare
+from synth_engine.model.preparation import depths_of, encode_table, prepare, settled_otherwise
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
 from synth_engine.model.state import KeyModel, Model, TableModel, context_of
@@ -147,6 +148,7 @@ class _Learner:
         )
         self.model.tables[name].part_of = one.part_of
         self.model.tables[name].dependencies, self.model.tables[name].aggregates = dependencies, self.aggregates[name]
+        self.model.tables[name].constants = find_constants(one, settled_otherwise(one.table))
         self.model.tables[name].derived = protected(one.derived, one, self.settings)
         self.model.tables[name].keys_follow = _followed_column(one, generators)
         self.model.tables[name].types_alone = {r.type_column: types_alone(r, one.data) for r in one.table.polymorphic}

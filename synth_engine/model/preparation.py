@@ -128,7 +128,7 @@ def _find_derived(
     prepared: Mapping[str, PreparedTable],
 ) -> list[Derivation]:
     """What follows from parents, then what follows from the row."""
-    unique = _settled_otherwise(table)
+    unique = settled_otherwise(table)
     above = {i: (parents[i], prepared[plan.keys[i].parent]) for i in plan.live if plan.keys[i].parent in prepared}
     told = {
         i: (at, [other.table.column(c.name) for c in other.value_columns if c.name not in other.loose], other.data)
@@ -138,7 +138,7 @@ def _find_derived(
     return repeated + find_derivations(columns, unique, data, {one.column for one in repeated})
 
 
-def _settled_otherwise(table: Table) -> frozenset[str]:
+def settled_otherwise(table: Table) -> frozenset[str]:
     """Columns whose values something else than their row has a say in: keys, what must not repeat, the types of polymorphic references."""
     types = (reference.type_column for reference in table.polymorphic)
     return table.key_columns.union(types, *table.unique)
@@ -242,7 +242,7 @@ def encode_table(
     later = one.later
     encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name), wanted, unique, later)
     tokens, learn = encoder.encode(data, references, later)
-    dependencies = find_dependencies(encoder, tokens, one.entity, _settled_otherwise(one.table) | one.loose.keys())
+    dependencies = find_dependencies(encoder, tokens, one.entity, settled_otherwise(one.table) | one.loose.keys())
     place_rare_values(tokens, encoder, data, traits_of_parents(one, encoded), stream(seed, "rare", one.table.name))
     return (
         encoder,

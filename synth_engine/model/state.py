@@ -19,7 +19,7 @@ from synth_engine.errors import ConfigurationError, SynthError
 from synth_engine.model.aggregates import Aggregate
 from synth_engine.model.context import MOST_CONTEXT, Context
 from synth_engine.model.degrees import DegreeModel
-from synth_engine.model.dependencies import Dependency
+from synth_engine.model.dependencies import Constant, Dependency
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.orphans import Orphans
@@ -64,7 +64,8 @@ class TableModel:
     dealt out as they are, so that every hub is there exactly once. `types_alone` holds for the type column of each polymorphic
     reference the types that rows which refer to nobody have. `part_of` is the number of the key to the entity that rows are part of
     (None: each is one). `derived` are the columns that follow from others of their row, each after those it is computed from,
-    `dependencies` the categories that others of their row settle, `aggregates` the columns that sum up children."""
+    `dependencies` the categories that others of their row settle, `aggregates` the columns that sum up children,
+    `constants` those that the rows of one parent share."""
 
     name: str
     rows: int
@@ -86,6 +87,7 @@ class TableModel:
     derived: list[Derivation] = field(default_factory=list)
     dependencies: list[Dependency] = field(default_factory=list)
     aggregates: list[Aggregate] = field(default_factory=list)
+    constants: list[Constant] = field(default_factory=list)
 
     @property
     def live_keys(self) -> list[int]:
