@@ -67,6 +67,14 @@ def _sizes(**changed: Any) -> Changes:
     return {(learning, "SIZES"): {name: replace(size, **changed) for name, size in learning.SIZES.items()}}
 
 
+def _no_rules(*_: Any) -> list[Any]:
+    return []
+
+
+def _no_aggregates(prepared: Mapping[str, PreparedTable]) -> dict[str, list[Any]]:
+    return {name: [] for name in prepared}
+
+
 def _never(*_: Any) -> bool:
     return False
 
@@ -93,6 +101,17 @@ VARIANTS: dict[str, Variant] = {
         "rare categories learned as one, drawn as any frequent one", {(room, "place_rare_values"): _none for room in (kept, preparation)}
     ),
     "no-company": Variant("categories that start from chance, not from what they occur with", {(training, "occurring_with"): _nothing}),
+    "no-rules": Variant(
+        "what holds in every row is drawn like anything else",
+        {
+            (preparation, "find_repeated"): _no_rules,
+            (preparation, "find_derivations"): _no_rules,
+            (preparation, "find_dependencies"): _no_rules,
+            (learning, "find_constants"): _no_rules,
+            (learning, "find_aggregates"): _no_aggregates,
+            (learning, "find_paths"): _no_rules,
+        },
+    ),
     "half-width": Variant("hidden layers half as wide", _sizes(hidden=32, recurrent=64)),
     "double-width": Variant("hidden layers twice as wide", _sizes(hidden=128, recurrent=256)),
     "coarse": Variant("half the bins a column", _sizes(bins=32)),

@@ -50,6 +50,7 @@ def assess(workspace: Workspace, schema: Schema, seed: int, listener: Listener =
             privacy=privacy,
             validation=validation,
             entities=manifests["train"].facts.get("entities", ()),  # trained by the release before, it says nothing of them
+            rules=manifests["train"].facts.get("rules", ()),
             protections=_told(manifests["train"].facts["protected"]),
             steps=[(step, manifests[step].facts["seconds"]) for step in STEPS if step in manifests],
             versions=manifests["generate"].versions,

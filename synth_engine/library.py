@@ -125,6 +125,11 @@ class SynthModel:
         """Whom values are protected for, a sentence for each table whose rows are entities (see docs/configuration.md)."""
         return self._model.entities()
 
+    @property
+    def rules(self) -> list[str]:
+        """What holds in every row of the source and is kept to in every row of a twin (see docs/configuration.md)."""
+        return self._model.rules()
+
     def generate(
         self,
         rows: Mapping[str, int] | None = None,

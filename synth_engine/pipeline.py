@@ -166,7 +166,13 @@ def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> 
     model = learn(schema, {n: read_table(workspace, workspace.snapshot(n), t) for n, t in schema.tables.items()}, config, listener)
     workspace.clear(workspace.model)
     write_model(model, workspace)
-    facts = {"tables": model.facts(), "protected": model.protections(), "entities": model.entities(), "reproducible": not model.cut_short}
+    facts = {
+        "tables": model.facts(),
+        "protected": model.protections(),
+        "entities": model.entities(),
+        "rules": model.rules(),
+        "reproducible": not model.cut_short,
+    }
     facts |= {"kept": list(model.kept), "structure": model.structure, "entity_tables": list(config.privacy.entity_tables)}
     return step.finish(workspace.describe_folder(workspace.model), facts)
 

@@ -125,6 +125,7 @@ def show_step(manifest: Manifest, finished_now: Collection[str]) -> None:
     for table, count in manifest.facts.get("rows", {}).items():
         console.print(f"  {escape(table)}: {count:,} rows")
     _show_entities(console, manifest)
+    _show_rules(console, manifest)
     for fault in manifest.facts.get("key_faults", []):
         console.print(f"  {escape(fault)}, treated as policy says")
 
@@ -150,6 +151,7 @@ def show_run(manifests: Mapping[str, Manifest], workspace: str, finished_now: Co
         grid.add_row(escape(table), f"{count:,}", f"{synthetic[table]:,}")
     console.print(grid)
     _show_entities(console, manifests["train"])
+    _show_rules(console, manifests["train"])
     validation = manifests["validate"].facts
     console.print(f"validation: {'passed' if validation['passed'] else 'failed'}, {validation['expectations']} expectations")
     console.print(f"times: {', '.join(f'{step} {_seconds(manifest)}' for step, manifest in manifests.items())}", soft_wrap=True)
@@ -169,6 +171,15 @@ def _show_entities(console: Console, train: Manifest) -> None:
         console.print("values are protected for:")
     for entity in entities:
         console.print(f"  {escape(entity)}", soft_wrap=True)
+
+
+def _show_rules(console: Console, train: Manifest) -> None:
+    """What holds in every row."""
+    rules = train.facts.get("rules", [])
+    if rules:
+        console.print("kept to in every row:")
+    for rule in rules:
+        console.print(f"  {escape(rule)}", soft_wrap=True)
 
 
 def _console() -> Console:

@@ -125,10 +125,11 @@ class Derivation:
         """Whether the column is so in all rows."""
         return bool(agree(self.unrounded(operands), values, tolerance).all())
 
-    def says(self) -> str:
-        """The formula in words, for people."""
+    def says(self, parents: Mapping[int, str] | None = None) -> str:
+        """The formula in words, for people; `parents` are the names of the tables by key."""
         if self.is_copy:
-            return f"the same as {self.operands[0]}{'' if self.key is None else ' of its parent'}"
+            of = "" if self.key is None else f" of its row of {(parents or {}).get(self.key, 'a parent')}"
+            return f"the same as {self.operands[0]}{of}"
         names = {"k": f"{self.factor:.12g}", **dict(zip("abc", self.operands, strict=False))}
         told = re.sub(r"\b[abck]\b", lambda found: names[str(found[0])], self.formula)
         if self.formula not in OF_MOMENTS:

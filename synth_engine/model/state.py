@@ -220,11 +220,21 @@ class Model:
             name: {
                 **table.encoder.protections(),
                 **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())},
-                **{one.column: [one.says()] for one in table.derived},
-                **{one.column: [one.says()] for one in table.aggregates},
             }
             for name, table in self.written.items()
         }
+
+    def rules(self) -> list[str]:
+        """What holds in every row of the source and of the twin, a sentence for each column or key that is not drawn for it."""
+        found = [path.says(expanded(self.twin)) for path in self.paths]
+        for name, table in self.written.items():
+            labels = {i: key.key.parent for i, key in enumerate(table.keys)}
+            found += [f"{name}.{one.column}: {one.says(labels)}" for one in table.derived]
+            found += [f"{name}.{one.column}: {one.says()}" for one in table.aggregates]
+            of_slot = {slot: c.column.name for c in table.encoder.columns for slot in c.slots}
+            found += [f"{name}.{of_slot[one.slot]}: settled by {of_slot[one.of]}" for one in table.dependencies]
+            found += [f"{name}.{one.column}: the same in all rows of one row of {labels[one.key]}" for one in table.constants]
+        return found
 
     def entities(self) -> list[str]:
         """Whom values are protected for, a sentence for each table whose rows are entities."""

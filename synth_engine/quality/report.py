@@ -32,6 +32,7 @@ class ReportInput:
     associations: Mapping[str, Associations]
     privacy: Mapping[str, Mapping[str, Any]]
     entities: Sequence[str]
+    rules: Sequence[str]
     protections: Sequence[str]
     steps: Sequence[tuple[str, float]]
     versions: Mapping[str, str]
@@ -50,6 +51,7 @@ def build_report_input(
     privacy: Mapping[str, Mapping[str, Any]],
     validation: Mapping[str, Any] | None,
     entities: Sequence[str],
+    rules: Sequence[str],
     protections: Sequence[str],
     steps: Sequence[tuple[str, float]],
     versions: Mapping[str, str],
@@ -67,6 +69,7 @@ def build_report_input(
         associations={name: matrix for name, matrix in matrices.items() if matrix is not None},
         privacy=privacy,
         entities=entities,
+        rules=rules,
         protections=protections,
         steps=steps,
         versions=versions,

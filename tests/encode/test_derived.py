@@ -68,7 +68,7 @@ def test_a_column_that_is_idle_changes_nothing(formula: str):
         (Derivation("dow", "weekday of a, Monday 0", ("placed",)), "the weekday of placed, Monday 0"),
         (Derivation("wait", "whole hours from a to b", ("placed", "sent")), "the whole hours from placed to sent"),
         (Derivation("late", "hour of a", ("placed",), names=((0, True),)), "settled by the hour of placed"),
-        (Derivation("city", SAME, ("town",), key=0), "the same as town of its parent"),
+        (Derivation("city", SAME, ("town",), key=0), "the same as town of its row of a parent"),
     ],
 )
 def test_a_formula_is_told_in_the_columns_names(one: Derivation, words: str):

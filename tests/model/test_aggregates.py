@@ -243,7 +243,7 @@ def test_a_model_read_from_disk_adds_up_the_same_however_many_rows_are_written_a
 
 
 def test_what_sums_up_is_said_and_not_held_against_the_source(trained: Model):
-    assert trained.protections()["customers"]["spent"] == ["sum(total) of its rows of orders"]
+    assert "customers.spent: sum(total) of its rows of orders" in trained.rules()
     assert trained.categories()["customers"] == {"orders": [], "spent": [], "first": [], "last": []}
     assert trained.categories()["orders"] == {"net": [], "mean": [], "total": []}
 

@@ -176,10 +176,12 @@ def test_a_model_read_from_disk_computes_the_same(trained: Model, written: dict[
     assert all(table.equals(written[name]) for name, table in generate(read, {"customers": 900}, seed=3).items())
 
 
-def test_what_follows_from_others_is_said_among_the_protections(trained: Model):
-    told = trained.protections()["orders"]
-    assert told["total"] == ["computed as quantity * price * (1 - discount)"]
-    assert told["city"] == ["the same as city of its parent"] and told["changed"] == ["the same as placed"]
+def test_what_follows_from_others_is_said(trained: Model):
+    assert trained.rules() == [
+        "orders.city: the same as city of its row of customers",
+        "orders.changed: the same as placed",
+        "orders.total: computed as quantity * price * (1 - discount)",
+    ]
 
 
 def test_what_may_be_written_is_said_by_those_that_settle_it(trained: Model):

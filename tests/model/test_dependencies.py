@@ -117,6 +117,7 @@ def test_a_twin_has_each_city_in_its_country():
     twin = generate(model, seed=1)["places"].to_pandas()
     assert (twin.groupby("city").country.nunique() == 1).all() and (twin.groupby("city").code.nunique() == 1).all()
     assert (twin.groupby("country").continent.nunique() == 1).all() and twin.country.nunique() == 10
+    assert model.rules() == [f"places.{b}: settled by {a}" for a, b in (("city", "code"), ("code", "country"), ("country", "continent"))]
 
 
 # -- what rows of one parent share
@@ -187,6 +188,7 @@ def test_rows_of_one_parent_share_in_the_twin_what_they_share_in_the_source(tmp_
     found = twins[0]["visits"].to_pandas().groupby("doctor").nunique()
     assert (found[["ward", "price", "code"]] == 1).all(axis=None) and (found["minutes"] > 1).any()
     assert twins[0]["visits"]["price"].to_pandas().nunique() > 30
+    assert model.rules() == [f"visits.{name}: the same in all rows of one row of doctors" for name in ("ward", "code")]
 
 
 def test_rows_without_a_parent_have_values_of_their_own():

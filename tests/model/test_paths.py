@@ -203,6 +203,7 @@ def test_a_model_read_from_disk_knows_the_ways(trained: Model, tmp_path):
     write_model(trained, workspace)
     read = read_model(workspace)
     assert read.paths == [CUSTOMER] and read.schema == trained.schema
+    assert read.rules() == ["lines.customer->customers leads to the same row as by way of orders"]
     assert all(table.equals(generate(trained)[name]) for name, table in generate(read).items())
 
 
