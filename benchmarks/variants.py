@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_engine.encode import relative
-from synth_engine.model import kept, learning, preparation, sampling, training
+from synth_engine.model import kept, learning, preparation, rules, sampling, training
 from synth_engine.model.partners import Partners
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.state import TableModel
@@ -71,10 +71,6 @@ def _no_rules(*_: Any) -> list[Any]:
     return []
 
 
-def _no_aggregates(prepared: Mapping[str, PreparedTable]) -> dict[str, list[Any]]:
-    return {name: [] for name in prepared}
-
-
 def _never(*_: Any) -> bool:
     return False
 
@@ -104,11 +100,11 @@ VARIANTS: dict[str, Variant] = {
     "no-rules": Variant(
         "what holds in every row is drawn like anything else",
         {
-            (preparation, "find_repeated"): _no_rules,
-            (preparation, "find_derivations"): _no_rules,
+            (rules, "find_repeated"): _no_rules,
+            (rules, "find_derivations"): _no_rules,
+            (rules, "find_aggregates"): _no_rules,
             (preparation, "find_dependencies"): _no_rules,
             (learning, "find_constants"): _no_rules,
-            (learning, "find_aggregates"): _no_aggregates,
             (learning, "find_paths"): _no_rules,
         },
     ),

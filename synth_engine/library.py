@@ -127,7 +127,7 @@ class SynthModel:
 
     @property
     def rules(self) -> list[str]:
-        """What holds in every row of the source and is kept to in every row of a twin (see docs/configuration.md)."""
+        """What is kept to in every row of a twin since it holds in the source, a sentence each (see docs/configuration.md)."""
         return self._model.rules()
 
     def generate(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from synth_engine.encode.base import Floats
 from synth_engine.encode.calendar import BETWEEN, PARTS
 from synth_engine.encode.values import from_floats
-from synth_engine.schema.types import base_type, to_arrow
+from synth_engine.schema.types import to_arrow
 
 Name = str | bool | int
 
@@ -26,8 +26,8 @@ MULTIPLE = "k * a"
 HARDLY_MORE = 1e-6
 """How far beyond half a unit of its last decimal a rounded number may lie, in units: products of decimals are not exact as floats."""
 
-EXACT = 1e-9
-"""Relative error up to which numbers that are not rounded are equal."""
+EXACT, OF_ROUNDED = 1e-9, 1e-14
+"""Relative error up to which numbers that are not rounded are equal, and of such that are: whole numbers differ however large they are."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,10 @@ class Derivation:
         return of_moments(*operands) if of_moments else self.factor * FORMS[self.formula].compute(*operands)
 
     def column_of(self, operands: Sequence[Floats], data_type: str) -> pa.Array:
-        """The column, in its Arrow type. Where none of its names may be told, the number stands in their place."""
+        """The column, in its Arrow type."""
         found = self.compute(operands)
         if not self.names:
-            is_text = base_type(data_type) == "string"
-            return from_floats(found, "int64").cast(pa.string()) if is_text else from_floats(found, data_type)
+            return from_floats(found, data_type)
         numbers, names = zip(*self.names, strict=True)
         place = np.maximum(np.searchsorted(numbers, np.nan_to_num(found), side="right") - 1, 0)
         return pa.array(names, to_arrow(data_type)).take(pa.array(place, mask=np.isnan(found)))
@@ -158,7 +157,7 @@ def rounded(values: Floats, places: int) -> Floats:
 def tolerance(values: Floats, places: int | None, is_single: bool) -> Floats:
     """How far from each value a formula's may lie. Numbers of single precision (`is_single`) are known to seven digits."""
     unit = 0.0 if places is None else (0.5 + HARDLY_MORE) / 10.0**places
-    return unit + np.abs(values) * (1e-6 if is_single else EXACT)
+    return unit + np.abs(values) * (1e-6 if is_single else EXACT if places is None else OF_ROUNDED)
 
 
 def agree(expected: Floats, values: Floats, tolerance: Floats | float) -> NDArray[np.bool_]:

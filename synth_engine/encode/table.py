@@ -66,6 +66,10 @@ class TableEncoder:
         """The modelled column of that name, in the type its encoder sees."""
         return next(c.column for c in self.columns if c.column.name == name)
 
+    def name_of(self, slot: int) -> str:
+        """The column that a slot belongs to."""
+        return next(c.column.name for c in self.columns if slot in c.slots)
+
     @property
     def never_null(self) -> frozenset[int]:
         """The slots whose token 0 would be a null in a column without any."""

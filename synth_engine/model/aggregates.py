@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,14 +15,12 @@ from synth_engine.encode.base import Floats
 from synth_engine.encode.calendar import DAY, seconds_of
 from synth_engine.encode.derived import agree, rounded, tolerance
 from synth_engine.encode.number import decimal_places
-from synth_engine.encode.values import from_floats, to_floats
-from synth_engine.model.derivations import FEWEST_ROWS, FEWEST_TOLD, FEWEST_VALUES, sample_of
+from synth_engine.encode.values import from_floats
+from synth_engine.model.evidence import CHUNK, FEWEST_ROWS, is_no_chance, is_number, numbers_of, sample_of
+from synth_engine.model.formulas import FEWEST_TOLD
 from synth_engine.model.prepared import PreparedTable, is_moment
-from synth_engine.schema import Column, Kind
-from synth_engine.schema.types import NUMBER_TYPES, base_type
-
-CHUNK = 500_000
-"""Children whose values are taken at a time."""
+from synth_engine.schema import Column
+from synth_engine.schema.types import base_type
 
 DRAWN = "drawn"
 """What parents without children have where the source has none of these: the value that was drawn."""
@@ -31,8 +29,8 @@ DRAWN = "drawn"
 @dataclass(frozen=True)
 class Aggregate:
     """`column` is the `function` of SQL (count, sum, avg, min, max) over column `of` (None: the rows) of those rows of table `child` that
-    refer to the row along their key number `key`, rounded to so many decimal `places`. Nulls are passed over. `childless` is the number of
-    rows without such values, None for null, or `DRAWN`."""
+    refer to the row along their key number `key`, rounded to so many decimal `places`. Nulls are passed over. Rows without such values have
+    the number `childless` (0, or None for null), or what is `DRAWN`."""
 
     column: str
     function: str
@@ -46,17 +44,17 @@ class Aggregate:
         """In words, for people."""
         return f"{self.function}({'*' if self.of is None else self.of}) of its rows of {self.child}"
 
-    def values(self, found: Floats, is_date: bool) -> Floats:
+    def unrounded(self, found: Floats, is_date: bool) -> Floats:
         """What rows have for what was `found` in their children, NaN where there is none. Moments are in seconds, of which dates are the
         days."""
         values = np.floor(found / DAY) * DAY if is_date else found
-        values = values if self.places is None else rounded(values, self.places)
         return np.where(np.isnan(values), self.childless, values) if isinstance(self.childless, float) else values
 
     def column_of(self, found: Floats, drawn: Callable[[], pa.Array], data_type: str) -> pa.Array:
         """The column for what was `found`; `drawn` gives its values where they are wanted."""
         is_date = base_type(data_type) == "date"
-        values = self.values(found, is_date)
+        values = self.unrounded(found, is_date)
+        values = values if self.places is None else rounded(values, self.places)
         made = from_floats(values / DAY if is_date else values, data_type)
         return pc.coalesce(made, drawn()) if self.childless == DRAWN else made
 
@@ -91,24 +89,19 @@ def over_children(function: str, values: Values | None, parents: NDArray[np.int6
     return np.where(counts > 0, result, np.nan)
 
 
-def find_aggregates(prepared: Mapping[str, PreparedTable]) -> dict[str, list[Aggregate]]:
-    """Table -> its columns that sum up children in every row."""
-    return {name: list(_found_in(one, prepared)) for name, one in prepared.items()}
-
-
-def _found_in(one: PreparedTable, prepared: Mapping[str, PreparedTable]) -> Iterator[Aggregate]:
-    unique = {c for key in (one.table.primary_key, *one.table.unique) for c in key}
-    targets = [c for c in one.own_columns if c.name not in unique and (_is_number(c) or is_moment(c))]
+def find_aggregates(one: PreparedTable, prepared: Mapping[str, PreparedTable], fixed: Collection[str]) -> list[Aggregate]:
+    """The columns of a table that sum up children in every row, none of them `fixed`."""
+    restated = {derivation.column for derivation in one.derived if derivation.is_restated}
+    targets = [c for c in one.value_columns if c.name not in restated.union(fixed, one.loose) and (is_number(c) or is_moment(c))]
     some = sample_of(one.rows) if one.rows >= FEWEST_ROWS else np.zeros(0, np.int64)
-    targets = [c for c in targets if len(np.unique(_values(one, c)(some))) >= FEWEST_VALUES]
-    done: set[str] = set()
+    targets = [c for c in targets if is_no_chance(one.data[c.name].take(pa.array(some)), len(some))]
+    found: list[Aggregate] = []
     for child, other in prepared.items() if targets else ():
         for key, parents in enumerate(other.parents):
-            if other.keys[key].parent != one.table.name or other.plan.deferred[key] or child == one.table.name:
-                continue
-            for aggregate in _of_children(one, other, key, parents, [c for c in targets if c.name not in done], some):
-                done.add(aggregate.column)
-                yield aggregate
+            if other.keys[key].parent == one.table.name and not other.plan.deferred[key] and child != one.table.name:
+                done = {aggregate.column for aggregate in found}
+                found += _of_children(one, other, key, parents, [c for c in targets if c.name not in done], some)
+    return found
 
 
 def _of_children(
@@ -122,16 +115,16 @@ def _of_children(
     place[some] = np.arange(len(some))
     theirs = np.flatnonzero(place[parents] >= 0)
     of = [c for c in other.value_columns if c.name not in other.loose and c.name not in _told_by_parent(other, key)]
-    for column in [None, *(c for c in of if _is_number(c) or is_moment(c))]:
+    for column in [None, *(c for c in of if is_number(c) or is_moment(c))]:
         of_moments = column is not None and is_moment(column)
         fitting = [c for c in targets if is_moment(c) == of_moments]
+        sampled = _values(other, column)(theirs) if column is not None and fitting else None
         for function in ("count",) if column is None else ("min", "max") if of_moments else ("sum", "avg", "min", "max"):
             if not fitting:
                 break
-            sampled = None if column is None else _values(other, column)(theirs)
             found = over_children(function, None if sampled is None else sampled.__getitem__, place[parents[theirs]], len(some))
             for target in fitting:
-                if (aggregate := _matched(one, target, function, other, key, column, found, some)) is None:
+                if _matched(one, target, function, other, key, column, found, some) is None:
                     continue
                 whole = over_children(function, None if column is None else _values(other, column), parents, one.rows)
                 if (aggregate := _matched(one, target, function, other, key, column, whole, np.arange(one.rows))) is not None:
@@ -149,45 +142,38 @@ def _matched(
     found: Floats,
     rows: NDArray[np.int64],
 ) -> Aggregate | None:
-    """The aggregate, if the target is what was `found` in these rows, and the same or drawn in those without children."""
+    """The aggregate, if the target is what was `found` in these rows, and null or 0 in those without children: any other value would be
+    that of one row."""
     values = _values(one, target)(rows)
     without = values[np.isnan(found)]
     if not len(without):
-        childless: float | str | None = DRAWN
-    elif np.isnan(without).all():
-        childless = None
+        childless: float | str | None = 0.0 if function == "count" else DRAWN
     else:
-        childless = float(without[0])
+        childless = None if np.isnan(without).all() else 0.0
     finite = values[np.isfinite(values)]
     places = None if is_moment(target) or not len(finite) else decimal_places(finite)
     name = None if column is None else column.name
     aggregate = Aggregate(target.name, function, other.table.name, key, name, places, childless)
-    expected = aggregate.values(found, base_type(target.data_type) == "date")
+    expected = aggregate.unrounded(found, base_type(target.data_type) == "date")
     known = np.isfinite(found)
-    if known.sum() < FEWEST_ROWS or len(np.unique(values[known])) < FEWEST_VALUES:
+    if known.sum() < FEWEST_ROWS:
         return None
     near = tolerance(values, places, base_type(target.data_type) == "float32")
-    return aggregate if agree(expected, values, near)[known | (childless != DRAWN)].all() else None
+    return aggregate if agree(expected, values, near).all() else None
 
 
 def _told_by_parent(other: PreparedTable, key: int) -> set[str]:
-    """Columns of children that repeat one of the parent's, and what is computed from them: they are no news to it."""
+    """Columns of children that repeat one of the parent's, and what is computed from nothing else: they are no news to it."""
     found = {one.column for one in other.derived if one.key == key}
     for one in other.derived:
-        if one.key is None and found.intersection(one.operands):
+        if one.key is None and found.issuperset(one.operands):
             found.add(one.column)
     return found
 
 
-def _is_number(column: Column) -> bool:
-    return base_type(column.data_type) in NUMBER_TYPES and column.kind in (Kind.INTEGER, Kind.DECIMAL)
-
-
 def values_of(values: pa.Array, column: Column) -> Floats:
     """Numbers, or moments in seconds."""
-    found = (seconds_of if is_moment(column) else to_floats)(values, column.data_type)
-    found[~np.isfinite(found)] = np.nan
-    return found
+    return seconds_of(values, column.data_type) if is_moment(column) else numbers_of(values, column)
 
 
 def _values(one: PreparedTable, column: Column) -> Values:

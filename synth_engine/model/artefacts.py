@@ -17,8 +17,9 @@ from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import CorruptArtefact
 from synth_engine.model.aggregates import Aggregate
+from synth_engine.model.constants import Constant
 from synth_engine.model.degrees import DegreeModel
-from synth_engine.model.dependencies import Constant, Dependency
+from synth_engine.model.dependencies import Dependency
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.orphans import Orphans

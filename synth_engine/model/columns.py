@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -82,22 +82,29 @@ class Columns:
             self._make_unique(table, made, [u for u in waiting if not set(u) <= given.keys()], given)
 
     def sum_up(self) -> None:
-        """Give parents what their children come to, and compute again what hangs on it, in their own rows and in those that repeat it."""
+        """Give parents what their children come to, and compute again what hangs on it, in their own rows and in those that repeat it; once
+        more as long as that changes what children come to."""
         written = self.model.written
         summed = [name for name in reversed(list(written)) if written[name].aggregates]  # children before their parents
-        for name in summed:
-            for aggregate in written[name].aggregates:
-                self._sum_up(written[name], self.tables[name], aggregate)
-            self._compute_again(name)
-        for name, table in written.items() if summed else ():
-            if any(one.key is not None for one in table.derived):
+        repeating = [name for name, table in written.items() if any(one.key is not None for one in table.derived)]
+        for _ in range(len(written) if summed else 0):
+            changes = [self._sum_up(written[name], self.tables[name], aggregate) for name in summed for aggregate in self._in_turn(name)]
+            if not any(changes):
+                break
+            for name in repeating:
                 self._compute_again(name)
+
+    def _in_turn(self, name: str) -> Iterator[Aggregate]:
+        """The sums of a table, and after them what is computed from them."""
+        yield from self.model.tables[name].aggregates
+        self._compute_again(name)
 
     def _compute_again(self, name: str) -> None:
         table, made = self.model.tables[name], self.tables[name]
         compute_again(table, made, self.model.schema.tables[name], len(self.model.hidden_sizes(name)), partial(self.decode, table, made))
 
-    def _sum_up(self, table: TableModel, made: GeneratedTable, aggregate: Aggregate) -> None:
+    def _sum_up(self, table: TableModel, made: GeneratedTable, aggregate: Aggregate) -> bool:
+        """Give the rows what their children come to; whether that changed anything."""
         theirs, children = self.model.tables[aggregate.child], self.tables[aggregate.child]
 
         def values(rows: NDArray[np.int64]) -> Floats:
@@ -107,12 +114,28 @@ class Columns:
         target = self._column(table, aggregate.column)
         found = over_children(aggregate.function, values if aggregate.of else None, children.parents[aggregate.key], made.rows)
         drawn = partial(self._there, table, made, target.name, np.arange(made.rows))
-        made.columns[target.name] = aggregate.column_of(found, drawn, target.data_type)
+        before, made.columns[target.name] = made.columns.get(target.name), aggregate.column_of(found, drawn, target.data_type)
         if target.name in made.values:
             made.values[target.name] = to_floats(made.columns[target.name], target.data_type)
+            self._keep_sides(table, made, target.name)
+        return before is None or not before.equals(made.columns[target.name])
+
+    def _keep_sides(self, table: TableModel, made: GeneratedTable, moved: str) -> None:
+        """What is never above a column of its row, or never below it, is drawn in to it where that has moved past it."""
+        for c in table.encoder.columns:
+            references = table.references.get(c.column.name, ())
+            if isinstance(c.encoder, RelativeEncoder) and references and (references[0].source, references[0].column) == ("row", moved):
+                name, limit = c.column.name, made.values[moved]
+                past = (made.values[name] - limit) * c.encoder.sides[0] < 0
+                made.values[name] = np.where(past, limit, made.values[name])
+                if name in made.columns:
+                    made.columns[name] = from_floats(made.values[name], c.column.data_type)
 
     def _column(self, table: TableModel, name: str) -> Column:
-        """A column in the type that it is read in."""
+        """A column in the type that it is read in: that of what it repeats."""
+        for copy in (one for one in table.derived if one.is_copy and one.column == name):
+            of = table if copy.key is None else self.model.tables[table.keys[copy.key].key.parent]
+            return self._column(of, copy.operands[0])
         drawn = (c.column for c in table.encoder.columns if c.column.name == name)
         return next(drawn, self.model.schema.tables[table.name].column(name))
 

@@ -2,66 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from synth_engine.encode.base import Encoder, EncodingSettings, Floats
+from synth_engine.encode.base import Encoder, EncodingSettings, Floats, entity_count_of_values
 from synth_engine.encode.bins import are_too_few, protected_bounds
-from synth_engine.encode.category import CategoryEncoder
-from synth_engine.encode.derived import Derivation
+from synth_engine.encode.calendar import seconds_of
+from synth_engine.encode.derived import Derivation, Name
 from synth_engine.encode.values import from_floats, to_floats
+from synth_engine.model.evidence import CHUNK
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.state import TableModel
 from synth_engine.schema import Table
 
-CHUNK = 500_000
-"""Rows computed at a time."""
-
 Decode = Callable[[str, NDArray[np.int64]], pa.Array]
 """The values of a column in some rows."""
 
 
-def protected(derived: Sequence[Derivation], one: PreparedTable, settings: EncodingSettings) -> list[Derivation]:
-    """The derivations with the bounds that protection draws for any number, and without names that too few entities have. There are no
-    bounds where too few entities have a value, and none for what is computed from a column of a parent's: it could not be drawn again
-    with the row."""
+def protected(derived: Sequence[Derivation], one: PreparedTable, settings: EncodingSettings, shared: Collection[str]) -> list[Derivation]:
+    """The derivations with the bounds that protection draws for any number, and without names, or numbers that they stand for, that too few
+    entities have; where no name is left the column follows from nothing. There are no bounds where too few entities have a value, and
+    none for what is computed from columns that could not be drawn again with the row: a parent's, moments, those `shared` by rows of one
+    parent."""
     found: list[Derivation] = []
-    repeated = {derivation.column for derivation in derived if derivation.key is not None}
+    fixed = {*shared, *(derivation.column for derivation in derived if derivation.is_restated)}
     for derivation in derived:
-        if repeated.intersection(derivation.operands):
-            repeated.add(derivation.column)
+        if derivation.names:
+            derivation = replace(derivation, names=_names_of_many(derivation, one, settings.rare_entities))
+            if not derivation.names:
+                continue
+        elif not derivation.is_restated and fixed.intersection(derivation.operands):
+            fixed.add(derivation.column)
         elif not derivation.is_restated:
             values = to_floats(one.data[derivation.column], one.table.column(derivation.column).data_type)
             known = np.isfinite(values)
             if not are_too_few(one.entity[known], settings.extreme_entities):
                 derivation = derivation.within(protected_bounds(values[known], one.entity[known], settings.extreme_entities))
-        elif derivation.names:
-            column = one.table.column(derivation.column)
-            frequent = CategoryEncoder.fit(one.data[column.name], column.data_type, one.entity, settings).values.to_pylist()
-            derivation = replace(derivation, names=tuple(name for name in derivation.names if name[1] in frequent))
         found.append(derivation)
     return found
+
+
+def _names_of_many(one: Derivation, prepared: PreparedTable, fewest: int) -> tuple[tuple[int, Name], ...]:
+    moment = prepared.table.column(one.operands[0])
+    number = one.compute([seconds_of(prepared.data[moment.name], moment.data_type)])
+    known = np.isfinite(number)
+    place = np.searchsorted([number for number, _ in one.names], number[known])
+    entities = entity_count_of_values(place.astype(np.int64), prepared.entity[known] - prepared.entity.min(initial=0), len(one.names))
+    return tuple(name for name, many in zip(one.names, entities, strict=True) if many >= fewest)
 
 
 def compute(table: TableModel, made: GeneratedTable, schema: Table, hidden: int, decode: Decode) -> None:
     """Add the computed columns to those of `made`. Rows of which one would lie outside of its bounds, or be null where it must not, get all
     that is computed from of other rows, whose results are the most extreme within: they could otherwise be beyond all real ones (a discount
-    larger than the price). `hidden` is the number of the row's hidden tokens."""
-    computation = _Computation(table, made, schema, hidden, decode)
-    if computation.computed and made.rows:
-        computation.run()
+    larger than the price). Where no row is within, they stay outside. `hidden` is the number of the row's hidden tokens."""
+    _Computation(table, made, schema, hidden, decode).run()
 
 
 def compute_again(table: TableModel, made: GeneratedTable, schema: Table, hidden: int, decode: Decode) -> None:
-    """The same once what the columns are computed from has changed, wherever they lie now."""
+    """The same once what the columns are computed from has changed: wherever the results lie now, but where they would be null and must
+    not."""
     computation = _Computation(table, made, schema, hidden, decode)
-    if computation.computed and made.rows:
-        computation.write(computation.results()[0])
+    computation.write(computation.results()[0])
 
 
 class _Computation:
@@ -69,22 +75,30 @@ class _Computation:
         self.table, self.made, self.schema, self.decode = table, made, schema, decode
         self.computed = [one for one in table.derived if not one.is_restated]
         self.slots = {c.column.name: [hidden + slot for slot in c.slots] for c in table.encoder.columns}
-        self.types = {one.column: schema.column(one.column).data_type for one in self.computed}
 
     def run(self) -> None:
         results, outside = self.results()
-        source = self._within(results, outside)
-        if (source >= 0).any():
-            self._draw_again(np.where(source >= 0, source, np.arange(self.made.rows)))
-            results, _ = self.results()
+        for choose in (self._beside, self._within):
+            if outside.any() and ((source := choose(results, outside)) >= 0).any():
+                self._draw_again(source, self._pivots() if choose == self._beside else ())
+                results, outside = self.results()
         self.write(results)
-
-    def write(self, results: Mapping[str, Floats]) -> None:
-        for name, values in results.items():
-            self.made.columns[name] = from_floats(values, self.types[name])
         for c in self.table.encoder.columns:  # what was drawn in their place told the columns after it, children are told what it came to
             if c.column.name in results and isinstance(c.encoder, Encoder):
-                self.made.tokens[:, self.slots[c.column.name]] = c.encoder.encode(self.made.columns[c.column.name])
+                for start in range(0, self.made.rows, CHUNK):
+                    part = slice(start, start + CHUNK)
+                    self.made.tokens[part, self.slots[c.column.name]] = c.encoder.encode(self.made.columns[c.column.name][part])
+
+    def write(self, results: Mapping[str, Floats]) -> None:
+        """Make the results columns. One that must not be null and is stays what it was, or becomes the least it may be."""
+        for one in self.computed:
+            values, column = results[one.column], self.schema.column(one.column)
+            missing = np.isnan(values)
+            if missing.any() and not column.nullable:
+                before = self.made.columns.get(one.column)
+                least = one.bounds[0] if np.isfinite(one.bounds[0]) else 0.0
+                values = np.where(missing, least if before is None else to_floats(before, column.data_type), values)
+            self.made.columns[one.column] = from_floats(values, column.data_type)
 
     def results(self) -> tuple[dict[str, Floats], NDArray[np.int64]]:
         """By column its values, and for each row which of them lies outside of its bounds: 1 for the first above, -1 for the first below or
@@ -106,37 +120,71 @@ class _Computation:
     def _values(self, name: str, rows: NDArray[np.int64]) -> pa.Array:
         return self.made.columns[name].take(pa.array(rows)) if name in self.made.columns else self.decode(name, rows)
 
+    def _pivots(self) -> set[str]:
+        """Of what each bounded column is computed from the first that is drawn for the row, which is kept as far as that goes; with what it
+        is linked to."""
+        drawn = self._drawn_together()
+        firsts = (next((name for name in one.operands if name in drawn), None) for one in self._bounded())
+        return self._linked({name for name in firsts if name is not None})
+
+    def _beside(self, results: Mapping[str, Floats], outside: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For each row that is outside the one within whose first operand is nearest, -1 for all others: with what else that is computed
+        from, most come out within, and no two rows alike."""
+        source = np.full(len(outside), -1)
+        good = np.flatnonzero(outside == 0)
+        for number, one in enumerate(self.computed, 1):
+            rows = np.flatnonzero(np.abs(outside) == number)
+            pivot = next((name for name in one.operands if name in self._pivots()), None)
+            if not len(rows) or pivot is None:
+                continue
+            values = to_floats(self._values(pivot, np.arange(self.made.rows)), self.schema.column(pivot).data_type)
+            known = good[np.isfinite(values[good]) & np.isfinite(results[one.column][good])]
+            if len(known):
+                order = known[np.argsort(values[known], kind="stable")]
+                place = np.searchsorted(values[order], values[rows]) - (np.arange(len(rows)) % 2)  # the one before, the one after in turn
+                source[rows] = order[np.clip(place, 0, len(order) - 1)]
+        return source
+
     def _within(self, results: Mapping[str, Floats], outside: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each row that is outside another that is not, -1 for all others and where there is none: of those with the highest results
         for rows above, with the lowest for those below, each as often as the others."""
         source = np.full(len(outside), -1)
         for number, one in enumerate(self.computed, 1):
-            values = results[one.column]
-            good = np.flatnonzero((outside == 0) & np.isfinite(values))
-            by_value = good[np.argsort(values[good], kind="stable")]
-            for side, nearest in ((number, by_value[::-1]), (-number, by_value)):
-                rows = np.flatnonzero(outside == side)
-                if len(rows) and len(nearest):
+            for side in (number, -number):
+                rows, values = np.flatnonzero(outside == side), results[one.column]
+                good = np.flatnonzero((outside == 0) & np.isfinite(values)) if len(rows) else rows
+                if len(good):
+                    nearest = good[np.argsort(-values[good] if side > 0 else values[good], kind="stable")]
                     source[rows] = np.resize(nearest, len(rows))
         return source
 
-    def _draw_again(self, source: NDArray[np.int64]) -> None:
-        """Give each row what another, `source`, is computed from."""
-        rows = np.arange(len(source))
-        for name in self._drawn_together():
+    def _draw_again(self, source: NDArray[np.int64], kept: Collection[str]) -> None:
+        """Give each row that has a `source` what that is computed from, but for the columns `kept`."""
+        rows = np.flatnonzero(source >= 0)
+        for name in sorted(self._drawn_together() - set(kept)):
             if name in self.made.values:
-                self.made.values[name] = self.made.values[name][source]
+                self.made.values[name][rows] = self.made.values[name][source[rows]]
             else:
-                self.made.columns[name] = self._values(name, rows).take(pa.array(source))
-            self.made.tokens[:, self.slots[name]] = self.made.tokens[source][:, self.slots[name]]
+                values = self._values(name, np.arange(self.made.rows))
+                self.made.columns[name] = values.take(pa.array(np.where(source >= 0, source, np.arange(len(source)))))
+            slots = np.array(self.slots[name], np.int64)
+            self.made.tokens[np.ix_(rows, slots)] = self.made.tokens[np.ix_(source[rows], slots)]
 
-    def _drawn_together(self) -> list[str]:
-        """What the derived columns are computed from, and what that is told from or tells, settles or is settled by; of the row itself."""
-        found = {name for one in self.computed for name in one.operands} - {one.column for one in self.table.derived}
+    def _bounded(self) -> list[Derivation]:
+        return [one for one in self.computed if np.isfinite(one.bounds).any()]
+
+    def _drawn_together(self) -> set[str]:
+        """What the bounded columns are computed from, of the row itself, with what that is linked to."""
+        return self._linked({name for one in self._bounded() for name in one.operands} - {one.column for one in self.table.derived})
+
+    def _linked(self, names: set[str]) -> set[str]:
+        """The columns with those that they are told from or tell, settle or are settled by; without those that rows of one parent share."""
+        shared = {constant.column for constant in self.table.constants}
         of_slot = {slot: c.column.name for c in self.table.encoder.columns for slot in c.slots}
         told = self.table.references.items()
         linked = [{name, *(r.column for r in references if r.source == "row")} for name, references in told]
         linked += [{of_slot[one.slot], of_slot[one.of]} for one in self.table.dependencies]
-        while more := {name for group in linked if group & found for name in group} - found:
+        found = names - shared
+        while more := {name for group in linked if group & found for name in group} - found - shared:
             found |= more
-        return sorted(found)
+        return found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,35 +12,15 @@ from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
 from synth_engine.encode.calendar import BETWEEN, NAMED, PARTS, seconds_of
-from synth_engine.encode.derived import FORMS, MULTIPLE, OF_MOMENTS, SAME, Derivation, Name, agree, tolerance
+from synth_engine.encode.derived import OF_MOMENTS, SAME, Derivation, Name, agree, tolerance
 from synth_engine.encode.number import decimal_places
 from synth_engine.encode.table import PLAIN_TYPES
-from synth_engine.encode.values import to_floats
+from synth_engine.model.evidence import CHANCE, CHUNK, FEWEST_ROWS, is_no_chance, is_number, numbers_of, sample_of
+from synth_engine.model.formulas import FEWEST_VALUES, find_formulas
 from synth_engine.model.prepared import is_moment
-from synth_engine.randomness import uniforms
 from synth_engine.schema import Column, Kind
 from synth_engine.schema.model import MODELLED_KINDS
-from synth_engine.schema.types import NUMBER_TYPES, base_type
-
-MOST_COMPARED, PROBES = 2_000, 24
-"""Rows of which a formula is tried before it is on all, and of which before that on."""
-
-FEWEST_ROWS, FEWEST_TOLD, FEWEST_VALUES = 20, 10, 5
-"""Rows in which all columns must have values for a formula to be believed, rows in which each of them must make a difference, and
-different values the result must have: what holds in fewer may do so by chance."""
-
-MOST_OF_THREE = 24
-"""Columns of numbers up to which formulas of three are looked for."""
-
-CHANCE = 1e-9
-"""Probability below which columns are not equal by chance."""
-
-CHUNK = 500_000
-"""Rows a formula is tried on at a time."""
-
-LARGEST = 0.5
-"""Spread that a sum must have, relative to the largest of what it is computed from: a small difference of large numbers would be all
-error."""
+from synth_engine.schema.types import base_type
 
 
 def find_derivations(
@@ -58,8 +37,9 @@ def find_derivations(
     restated = _copies(own, free, data, some)
     restated += _of_moments(_others(own, restated), free, data, some)
     restated += _names_of_parts(_others(own, restated), free, data, some)
-    numbers = [c for c in _others(columns, restated) if c.name not in unique and _is_number(c)]
-    return restated + _Search(numbers, free, data, some).run() if len(numbers) > 1 else restated
+    copies = [one for one in restated if one.is_copy]
+    numbers = [c for c in _others(columns, copies) if c.name not in unique and is_number(c)]
+    return restated + find_formulas(numbers, free - {one.column for one in restated}, data, some)
 
 
 def _others(columns: Sequence[Column], found: Sequence[Derivation]) -> list[Column]:
@@ -77,17 +57,6 @@ def without(found: Sequence[Derivation], gone: Collection[str]) -> list[Derivati
         else:
             gone.add(one.column)
     return kept
-
-
-def _is_number(column: Column) -> bool:
-    return base_type(column.data_type) in NUMBER_TYPES and column.kind in (Kind.INTEGER, Kind.DECIMAL, Kind.CATEGORY)
-
-
-def sample_of(rows: int) -> NDArray[np.int64]:
-    """Rows to try on what is to hold in all of so many."""
-    if rows <= MOST_COMPARED:
-        return np.arange(rows)
-    return np.unique((uniforms(0, np.arange(MOST_COMPARED)) * rows).astype(np.int64))
 
 
 def find_repeated(
@@ -111,7 +80,7 @@ def find_repeated(
         for column in (c for c in columns if c.name in sampled and c.name not in found):
             for of in seen.get((column.data_type, *sampled[column.name].to_pylist()), ()):
                 never_null = column.nullable or (bool((at >= 0).all()) and not values[of].null_count)
-                if never_null and _is_no_chance(sampled[column.name], families) and _taken(values[of], at).equals(data[column.name]):
+                if never_null and is_no_chance(sampled[column.name], families) and _taken(values[of], at).equals(data[column.name]):
                     found[column.name] = Derivation(column.name, SAME, (of,), key=key)
                     break
     return list(found.values())
@@ -134,7 +103,7 @@ def _copies(columns: Sequence[Column], free: Collection[str], data: Mapping[str,
         of = next((name for name in alike if data[name].equals(data[column.name])), None) if column.name in free else None
         if of is None:
             alike.append(column.name)
-        elif _is_no_chance(sampled, len(some)):
+        elif is_no_chance(sampled, len(some)):
             found.append(Derivation(column.name, SAME, (of,)))
     return found
 
@@ -146,10 +115,10 @@ def _of_moments(
     taken = pa.array(some)
     moments = {c.name: c for c in columns if is_moment(c)}
     seconds = {name: seconds_of(data[name].take(taken), c.data_type) for name, c in moments.items()}
-    numbers = [c for c in columns if c.name in free and _is_number(c) and _is_no_chance(data[c.name].take(taken), len(some))]
+    numbers = [c for c in columns if c.name in free and is_number(c) and is_no_chance(data[c.name].take(taken), len(some))]
     if not moments or not numbers:
         return []
-    values = {c.name: _finite(data[c.name].take(taken), c) for c in numbers}
+    values = {c.name: numbers_of(data[c.name].take(taken), c) for c in numbers}
     places = {name: decimal_places(found[np.isfinite(found)]) for name, found in values.items()}
     candidates: list[tuple[str, tuple[str, ...]]] = [(formula, (a,)) for formula in PARTS for a in moments]
     candidates += [(formula, pair) for formula in BETWEEN for pair in itertools.permutations(moments, 2)]
@@ -209,7 +178,7 @@ def _names(part: Floats, values: pa.Array) -> tuple[tuple[int, Name], ...]:
 def _is_so(one: Derivation, column: Column, moments: Mapping[str, Column], data: Mapping[str, pa.Array]) -> bool:
     """Whether a formula of moments holds in all rows."""
     for start in range(0, len(data[column.name]), CHUNK):
-        values = _finite(data[column.name].slice(start, CHUNK), column)
+        values = numbers_of(data[column.name].slice(start, CHUNK), column)
         operands = [seconds_of(data[name].slice(start, CHUNK), moments[name].data_type) for name in one.operands]
         if not one.holds(values, operands, _tolerance(one, column, values)):
             return False
@@ -219,189 +188,3 @@ def _is_so(one: Derivation, column: Column, moments: Mapping[str, Column], data:
 def _tolerance(one: Derivation, column: Column, values: Floats) -> Floats:
     """How far a column's values may lie from a formula's."""
     return tolerance(values, one.places, base_type(column.data_type) == "float32")
-
-
-def _finite(values: pa.Array, column: Column) -> Floats:
-    found = to_floats(values, column.data_type)
-    found[~np.isfinite(found)] = np.nan
-    return found
-
-
-def _is_no_chance(sampled: pa.Array, times: int) -> bool:
-    """Whether values agree with others of the same shares so many times as they would not by chance."""
-    known = sampled.drop_null()
-    if len(known) < FEWEST_ROWS:
-        return False
-    shares = np.r_[known.value_counts().field("counts").to_numpy(), sampled.null_count] / len(sampled)
-    return bool(times * np.log(np.square(shares).sum()) < np.log(CHANCE))
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A formula that may hold: numbers of the columns, and the factor."""
-
-    formula: str
-    column: int
-    operands: tuple[int, ...]
-    factor: float = 1.0
-
-    @property
-    def columns(self) -> frozenset[int]:
-        return frozenset((self.column, *self.operands))
-
-
-class _Search:
-    """Formulas among numbers. Tried on a handful of rows each, then on some, then on all."""
-
-    def __init__(self, columns: Sequence[Column], free: Collection[str], data: Mapping[str, pa.Array], some: NDArray[np.int64]) -> None:
-        self.columns, self.data = columns, data
-        taken = pa.array(some)
-        self.values = np.stack([_finite(data[c.name].take(taken), c) for c in columns], axis=1)
-        known = np.isfinite(self.values)
-        self.places = [decimal_places(self.values[known[:, j], j]) if known[:, j].any() else 0 for j in range(len(columns))]
-        self.tolerance = np.stack([self._tolerance(j, self.values[:, j]) for j in range(len(columns))], axis=1)
-        levels = np.array([len(np.unique(self.values[known[:, j], j])) for j in range(len(columns))])
-        self.usable = (known.sum(axis=0) >= FEWEST_ROWS) & (levels > 1)
-        numbers = [j for j, c in enumerate(columns) if c.name in free and c.kind is not Kind.CATEGORY]
-        self.results = [j for j in numbers if self.usable[j] and levels[j] >= FEWEST_VALUES]
-        self.spread = np.array([np.nanstd(self.values[:, j]) if known[:, j].any() else 0.0 for j in range(len(columns))])
-        probes = _telling(known)
-        self.probes, self.probe_tolerance = self.values[probes], self.tolerance[probes]
-
-    def run(self) -> list[Derivation]:
-        """What holds in all rows, each column once; what is computed from others comes after them."""
-        hopeful = sorted(filter(self._holds_in_some, self._candidates()), key=self._preference)
-        found: dict[int, Derivation] = {}
-        operands: dict[int, frozenset[int]] = {}
-        told: set[frozenset[int]] = set()
-        for one in hopeful:
-            below = frozenset(one.operands).union(*(operands.get(j, frozenset()) for j in one.operands))
-            if one.column in found or one.column in below or one.columns in told or not self._holds_in_all(one):
-                continue
-            told.add(one.columns)
-            found[one.column], operands[one.column] = self._derivation(one), below
-            for other in operands:
-                if one.column in operands[other]:
-                    operands[other] |= below
-        return [found[j] for j in sorted(found, key=lambda j: (len(operands[j] & found.keys()), j))]
-
-    def _preference(self, one: _Candidate) -> tuple[float, ...]:
-        """What comes first: simple formulas, short factors, then the results of the largest spread, and the last columns."""
-        return (list(FORMS).index(one.formula), len(f"{one.factor:.12g}"), -self.spread[one.column], -one.column, *one.operands)
-
-    def _derivation(self, one: _Candidate) -> Derivation:
-        names = tuple(self.columns[j].name for j in one.operands)
-        return Derivation(self.columns[one.column].name, one.formula, names, one.factor, self.places[one.column])
-
-    def _tolerance(self, j: int, values: Floats) -> Floats:
-        return tolerance(values, self.places[j], base_type(self.columns[j].data_type) == "float32")
-
-    def _candidates(self) -> Iterator[_Candidate]:
-        usable = [j for j in range(len(self.columns)) if self.usable[j]]
-        if len(usable) < 2 or not self.results:
-            return
-        yield from self._multiples(usable)
-        for formula, form in FORMS.items():
-            if form.operands == 2:
-                for a in usable:
-                    yield from self._of_two(formula, a, np.array(usable))
-            elif form.operands == 3 and len(usable) <= MOST_OF_THREE:
-                for a, b in itertools.permutations(usable, 2):
-                    if a < b or formula == "a - b - c":
-                        yield from self._of_three(formula, a, b, np.array(usable))
-
-    def _multiples(self, usable: Sequence[int]) -> Iterator[_Candidate]:
-        for a, column in itertools.product(usable, self.results):
-            factor = _factor(self.probes[:, a], self.probes[:, column], self.probe_tolerance[:, column]) if a != column else None
-            if factor is not None:  # of so few rows it may be too rough
-                factor = _factor(self.values[:, a], self.values[:, column], self.tolerance[:, column])
-            if factor is not None:
-                yield _Candidate(MULTIPLE, column, (a,), factor)
-
-    def _of_two(self, formula: str, a: int, others: NDArray[np.int64]) -> Iterator[_Candidate]:
-        others = others[others > a] if formula in ("a + b", "a * b") else others[others != a]
-        expected = FORMS[formula].compute(self.probes[:, a][:, None], self.probes[:, others])
-        for place, column in self._matching(expected):
-            if column not in (a, others[place]):
-                yield _Candidate(formula, column, (a, int(others[place])))
-
-    def _of_three(self, formula: str, a: int, b: int, others: NDArray[np.int64]) -> Iterator[_Candidate]:
-        others = others[others > b] if formula in ("a + b + c", "a - b - c") else others
-        others = others[(others != a) & (others != b)]
-        expected = FORMS[formula].compute(self.probes[:, a][:, None], self.probes[:, b][:, None], self.probes[:, others])
-        for place, column in self._matching(expected):
-            if column not in (a, b, others[place]):
-                yield _Candidate(formula, column, (a, b, int(others[place])))
-
-    def _matching(self, expected: Floats) -> Iterator[tuple[int, int]]:
-        """Which of the formulas that give `expected`, shape (probes, formulas), give which result."""
-        if expected.shape[1]:
-            results = np.array(self.results)
-            same = agree(expected[:, :, None], self.probes[:, None, results], self.probe_tolerance[:, None, results]).all(axis=0)
-            for place, at in zip(*np.nonzero(same), strict=True):
-                yield int(place), int(results[at])
-
-    def _holds_in_some(self, one: _Candidate) -> bool:
-        """Whether it holds in the sampled rows, in enough of them, and each column makes a difference."""
-        values, form = self.values[:, one.column], FORMS[one.formula]
-        operands = [self.values[:, j] for j in one.operands]
-        found = self._derivation(one)
-        if not found.holds(values, operands, self.tolerance[:, one.column]):
-            return False
-        known = np.isfinite(values)
-        if known.sum() < FEWEST_ROWS or len(np.unique(values[known])) < FEWEST_VALUES:
-            return False
-        if form.is_sum and self.spread[one.column] < LARGEST * max(self.spread[j] for j in one.operands):
-            return False
-        for place, idle in enumerate(form.idle):
-            less = [np.full(len(values), idle) if i == place else operand for i, operand in enumerate(operands)]
-            off = ~agree(one.factor * form.compute(*less), values, self.tolerance[:, one.column])
-            if (off & known).sum() < FEWEST_TOLD:
-                return False
-        return True
-
-    def _holds_in_all(self, one: _Candidate) -> bool:
-        found, rows = self._derivation(one), len(self.data[self.columns[one.column].name])
-        for start in range(0, rows, CHUNK):
-            values = self._part(one.column, start)
-            if not found.holds(values, [self._part(j, start) for j in one.operands], self._tolerance(one.column, values)):
-                return False
-        return True
-
-    def _part(self, j: int, start: int) -> Floats:
-        return _finite(self.data[self.columns[j].name].slice(start, CHUNK), self.columns[j])
-
-
-def _telling(known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """A handful of rows in which together every column is `known`, as far as it is."""
-    chosen: list[int] = []
-    covered = np.zeros(known.shape[1])
-    left = np.ones(len(known), np.bool_)
-    for _ in range(min(PROBES, len(known))):
-        gain = np.where(left, known @ (1.0 / (1.0 + covered) ** 2), -1.0)
-        best = int(gain.argmax())
-        left[best] = False
-        chosen.append(best)
-        covered += known[best]
-    return np.array(chosen)
-
-
-def _factor(a: Floats, values: Floats, tolerance: Floats) -> float | None:
-    """The shortest number k of which `values` are k * a in all rows, None where there is none or it would be nothing."""
-    missing = np.isnan(a), np.isnan(values)
-    if (missing[0] != missing[1]).any() or missing[0].all():
-        return None
-    known = ~missing[0]
-    a, values, tolerance = a[known], values[known], tolerance[known]
-    if (np.abs(values[a == 0]) > tolerance[a == 0]).any() or not a.any():
-        return None
-    a, values, tolerance = (side[a != 0] for side in (a, values, tolerance))
-    ends = np.sort(np.stack([(values - tolerance) / a, (values + tolerance) / a]), axis=0)
-    low, high = float(ends[0].max()), float(ends[1].min())
-    if low > high or low <= 0 <= high:
-        return None
-    for places in range(13):
-        shortest = float(np.ceil(low * 10.0**places) / 10.0**places)
-        if shortest <= high:
-            return shortest
-    return (low + high) / 2

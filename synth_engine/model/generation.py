@@ -14,8 +14,9 @@ from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.errors import ConfigurationError, Terminal
 from synth_engine.model.capacity import require_parents
 from synth_engine.model.columns import Columns
+from synth_engine.model.constants import first_of_parent
 from synth_engine.model.context import Context
-from synth_engine.model.dependencies import first_of_parent, settle
+from synth_engine.model.dependencies import settle
 from synth_engine.model.devices import device_of
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.kept import as_delivered, check_kept, kept_rows, prepare_kept
@@ -204,9 +205,9 @@ class Generation:
         request.never_null = frozenset(hidden + slot for slot in table.encoder.never_null)
         request.empty_after = {hidden + slot: hidden + first for slot, first in table.encoder.empty_after.items()}
         made.tokens = sample(table.row_network, self._shaped(table.sequential, request), self.device, self._advance(made.name))
+        self._share(table, made, hidden)
         settle(made.tokens, hidden, table.dependencies)
         made.values = {c.name: c.values for c in relative}
-        self._share(table, made, hidden)
 
     def _share(self, table: TableModel, made: GeneratedTable, hidden: int) -> None:
         """Rows of one parent have what the first of them has, where they do not differ in the source."""
@@ -215,7 +216,7 @@ class Generation:
             for key in (constant.key for constant in table.constants if constant.column == c.column.name):
                 made.taken[c.column.name] = first[key]
                 slots = [hidden + slot for slot in c.slots]
-                made.tokens[:, slots] = made.tokens[first[key]][:, slots]
+                made.tokens[:, slots] = made.tokens[:, slots][first[key]]
 
     def _shaped(self, sequential: bool, request: Request) -> Request:
         """Without siblings to learn from, rows are independent."""

@@ -15,11 +15,11 @@ from synth_engine.config import Config
 from synth_engine.encode.base import AS_FOUND, EncodingSettings
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.written import with_written_moments
-from synth_engine.model.aggregates import Aggregate, find_aggregates
+from synth_engine.model.aggregates import Aggregate
 from synth_engine.model.computed import protected
+from synth_engine.model.constants import find_constants
 from synth_engine.model.context import Context
 from synth_engine.model.degrees import REFERENCE_TABLE, DegreeModel
-from synth_engine.model.dependencies import find_constants
 from synth_engine.model.devices import device_of
 from synth_engine.model.following import train_together
 from synth_engine.model.kept import as_delivered, digest
@@ -28,8 +28,9 @@ from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
 from synth_engine.model.paths import along_paths, find_paths, with_errors_mended
-from synth_engine.model.preparation import depths_of, encode_table, prepare, settled_otherwise
+from synth_engine.model.preparation import depths_of, encode_table, prepare
 from synth_engine.model.prepared import PreparedTable
+from synth_engine.model.rules import add_up, settled_otherwise
 from synth_engine.model.skeleton import Skeleton, refuse_ambiguous_columns
 from synth_engine.model.state import KeyModel, Model, TableModel, context_of
 from synth_engine.model.summaries import Summary, summarise, summarise_jointly
@@ -105,8 +106,13 @@ class _Learner:
 
     def run(self) -> Model:
         self.listener(Progress("train", None, 0, len(self.schema.tables), "tables prepared"))
-        self.prepared = prepare(self.schema, self.source, self.seed, self.config.privacy.entity_tables)
-        self.aggregates = find_aggregates(self.prepared)
+        given = {
+            name: [c for c, wanted in columns.items() if wanted.pattern is not None or wanted.check_digit is not None]
+            for name, columns in self.config.columns.items()
+            if name not in self.model.kept
+        }
+        self.prepared = prepare(self.schema, self.source, self.seed, self.config.privacy.entity_tables, given)
+        self.aggregates = add_up(self.prepared, given, self.model.kept)
         if self.config.structure == "original":
             refuse_ambiguous_columns(self.prepared)
         for done, (name, one) in enumerate(self.prepared.items(), 1):
@@ -132,6 +138,9 @@ class _Learner:
 
     def _encode(self, name: str, one: PreparedTable) -> None:
         wanted = self.config.columns.get(name, {})
+        constants = find_constants(one, settled_otherwise(one.table))
+        shared = {constant.column: constant.key for constant in constants}
+        one.derived = protected(one.derived, one, self.settings, shared)
         there = () if name in self.model.kept else self.tokens  # a kept table is encoded again when it is delivered, by its own rows
         encoded = {other: (self.model.tables[other].encoder, self.tokens[other]) for other in there}
         found = encode_table(one, self.prepared, self.settings, self.seed, wanted, encoded)
@@ -147,10 +156,15 @@ class _Learner:
             name, one.rows, [], one.owner, _has_siblings(one), encoder, one.references, generators, None, one.ordinal
         )
         self.model.tables[name].part_of = one.part_of
-        self.model.tables[name].dependencies, self.model.tables[name].aggregates = dependencies, self.aggregates[name]
-        self.model.tables[name].constants = find_constants(one, settled_otherwise(one.table))
-        self.model.tables[name].derived = protected(one.derived, one, self.settings)
+        self.model.tables[name].derived = one.derived
+        named = [(dependency, encoder.name_of(dependency.of), encoder.name_of(dependency.slot)) for dependency in dependencies]
+        self.model.tables[name].constants = constants
+        self.model.tables[name].dependencies = [  # what a parent's rows share cannot follow what they differ in
+            dependency for dependency, of, settled in named if settled not in shared or shared.get(of) == shared[settled]
+        ]
         self.model.tables[name].keys_follow = _followed_column(one, generators)
+        follow = self.model.tables[name].keys_follow
+        self.model.tables[name].aggregates = [found for found in self.aggregates[name] if found.column != follow]
         self.model.tables[name].types_alone = {r.type_column: types_alone(r, one.data) for r in one.table.polymorphic}
         for kept, marks in ((self.model.held_out, one.held_out), (self.model.alike, one.alike)):
             kept[name] = np.zeros(one.rows, dtype=np.bool_)

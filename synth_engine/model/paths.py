@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synth_engine.codes import joint_codes
-from synth_engine.model.derivations import CHANCE, FEWEST_ROWS, sample_of
+from synth_engine.model.evidence import CHANCE, FEWEST_ROWS, sample_of
 from synth_engine.model.prepared import find_parents
 from synth_engine.schema import ForeignKey, Schema, Table
 
@@ -75,10 +75,21 @@ def find_paths(schema: Schema, tables: Mapping[str, pa.Table]) -> list[Path]:
     return found
 
 
+def _in_turn(schema: Schema, paths: Collection[Path]) -> list[Path]:
+    """The paths of parents before those of children, and within a table those that lead to a parent before those by way of it."""
+    level = {name: place for place, name in enumerate(schema.parents_first())}
+    waiting, ordered = sorted(paths, key=lambda path: level[path.child]), list[Path]()
+    while waiting:
+        ready = next(p for p in waiting if not any(o.child == p.child and o.direct == p.by for o in waiting))
+        waiting.remove(ready)
+        ordered.append(ready)
+    return ordered
+
+
 def with_errors_mended(schema: Schema, tables: Mapping[str, pa.Table], paths: Collection[Path]) -> dict[str, pa.Table]:
-    """The tables with each direct key as the way by the parent has it."""
+    """The tables with each direct key as the way by the parent has it, that itself mended."""
     mended = dict(tables)
-    for path in paths:
+    for path in _in_turn(schema, paths):
         by, direct, onward = path.keys(schema)
         child, parent = mended[path.child], mended[by.parent]
         at = find_parents(by, _by_name(child), _by_name(parent))

@@ -13,20 +13,18 @@ from numpy.typing import NDArray
 from synth_engine.config import ColumnSettings
 from synth_engine.encode.base import EncodingSettings, Floats
 from synth_engine.encode.category import CategoryEncoder
-from synth_engine.encode.derived import Derivation
 from synth_engine.encode.rare import Trait, place_rare_values
 from synth_engine.encode.table import TableEncoder
 from synth_engine.encode.values import to_floats
 from synth_engine.model.coarse import coarse_codes
 from synth_engine.model.dependencies import Dependency, find_dependencies
-from synth_engine.model.derivations import find_derivations, find_repeated, without
 from synth_engine.model.keyplan import KeyPlan, plan_keys, value_columns
 from synth_engine.model.ordinals import find_ordinal
 from synth_engine.model.owners import choose_owner, in_sequence, key_to_entity, windows
 from synth_engine.model.prepared import PreparedTable, find_parents, is_moment
-from synth_engine.model.references import choose_references
+from synth_engine.model.rules import find_rules, settled_otherwise, tell_by_steps
 from synth_engine.randomness import stream, uniforms
-from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
+from synth_engine.schema import ForeignKey, Kind, Schema, Table
 from synth_engine.schema.types import base_type
 
 DEEPEST = 200
@@ -36,9 +34,16 @@ HELD_OUT = 0.1
 """Share of the entities that decide about learning rate and stopping, and are the yardstick of privacy."""
 
 
-def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int, entity_tables: Collection[str] = ()) -> dict[str, PreparedTable]:
+def prepare(
+    schema: Schema,
+    tables: dict[str, pa.Table],
+    seed: int,
+    entity_tables: Collection[str] = (),
+    given: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, PreparedTable]:
     """Prepare all tables, parents first; the result is in that order. Each is taken out of `tables`: it would need its memory twice.
-    Each row of the `entity_tables` is an entity, whomever it refers to, with all that refers to it."""
+    Each row of the `entity_tables` is an entity, whomever it refers to, with all that refers to it. `given` are by table the columns whose
+    values settings ask for, which follow from nothing else."""
     prepared: dict[str, PreparedTable] = {}
     next_entity = 0
     belonging = set(entity_tables)
@@ -53,7 +58,7 @@ def prepare(schema: Schema, tables: dict[str, pa.Table], seed: int, entity_table
         to_entities = [i for i in sorted(plan.heads) if plan.keys[i].parent in belonging and not plan.deferred[i]]
         belonging |= {name} if to_entities else set()
         said = [] if name in entity_tables else to_entities or None
-        one = _prepare_table(table, plan, data, prepared, next_entity, seed, said)
+        one = _prepare_table(table, plan, data, prepared, next_entity, seed, said, (given or {}).get(name, ()))
         del data
         next_entity += one.rows
         prepared[name] = one
@@ -76,6 +81,7 @@ def _prepare_table(
     next_entity: int,
     seed: int,
     to_entities: Sequence[int] | None,
+    given: Collection[str],
 ) -> PreparedTable:
     """`to_entities` are the keys to what is said to be entities, none of those of entities; without it the data decides."""
     rows = len(data[table.columns[0].name])
@@ -85,7 +91,7 @@ def _prepare_table(
     ]
     ordinal = find_ordinal(table, plan, data)
     columns = [c for c in value_columns(plan, table) if ordinal is None or c.name != ordinal.column]
-    derived = _find_derived(columns, table, plan, data, parents, prepared)
+    derived = find_rules(columns, table, plan, data, parents, prepared, given)
     columns = [c for c in columns if not any(one.is_copy and one.column == c.name for one in derived)]
     moments = {c.name: to_floats(data[c.name], c.data_type) for c in columns if is_moment(c)}
     coarse = {c.name: coarse_codes(data[c.name], c) for c in columns if c.kind is not Kind.TEXT}
@@ -115,47 +121,8 @@ def _prepare_table(
     one = PreparedTable(table, data, plan, parents, owner, sequence, order, entity, held_out, alike, coarse, moments)
     one.part_of, one.order_column, one.ordinal = part_of, order_column, ordinal
     one.derived = derived
-    _tell_by_steps(one, prepared)
+    tell_by_steps(one, prepared)
     return one
-
-
-def _find_derived(
-    columns: Sequence[Column],
-    table: Table,
-    plan: KeyPlan,
-    data: Mapping[str, pa.Array],
-    parents: Sequence[NDArray[np.int64]],
-    prepared: Mapping[str, PreparedTable],
-) -> list[Derivation]:
-    """What follows from parents, then what follows from the row."""
-    unique = settled_otherwise(table)
-    above = {i: (parents[i], prepared[plan.keys[i].parent]) for i in plan.live if plan.keys[i].parent in prepared}
-    told = {
-        i: (at, [other.table.column(c.name) for c in other.value_columns if c.name not in other.loose], other.data)
-        for i, (at, other) in above.items()
-    }
-    repeated = find_repeated(columns, unique, data, told)
-    return repeated + find_derivations(columns, unique, data, {one.column for one in repeated})
-
-
-def settled_otherwise(table: Table) -> frozenset[str]:
-    """Columns whose values something else than their row has a say in: keys, what must not repeat, the types of polymorphic references."""
-    types = (reference.type_column for reference in table.polymorphic)
-    return table.key_columns.union(types, *table.unique)
-
-
-def _tell_by_steps(one: PreparedTable, prepared: Mapping[str, PreparedTable]) -> None:
-    """Choose what columns are told from as steps. Where that are siblings or parents, nothing is computed from them: in a row whose result
-    would lie outside of what may be written they could not be drawn again."""
-    while True:
-        one.references = choose_references(one, prepared)
-        steps = {name for name, found in one.references.items() if any(r.source != "row" for r in found)}
-        while more := {name for name, found in one.references.items() if any(r.column in steps for r in found)} - steps:
-            steps |= more
-        left = without(one.derived, steps)
-        if len(left) == len(one.derived):
-            return
-        one.derived = left
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:

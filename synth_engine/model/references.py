@@ -11,8 +11,8 @@ import pyarrow as pa
 from synth_engine.encode.base import Floats
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.values import to_floats
+from synth_engine.model.evidence import sample_of
 from synth_engine.model.prepared import PreparedTable
-from synth_engine.randomness import uniforms
 from synth_engine.schema import Kind
 
 FEWEST_LEVELS = 100
@@ -22,8 +22,8 @@ FINER_THAN_BINS = 0.03
 """Relative spread of the steps between siblings up to which a number is told by them: larger ones its bins tell as well, and a sum of
 steps wanders."""
 
-ALL_BUT, MOST_COMPARED = 0.1, 2_000
-"""Relative spread of the difference of two numbers of a row up to which one is told from the other, and rows by which that is found."""
+ALL_BUT = 0.1
+"""Relative spread of the difference of two numbers of a row up to which one is told from the other."""
 
 
 def choose_references(one: PreparedTable, prepared: Mapping[str, PreparedTable]) -> dict[str, list[Reference]]:
@@ -78,12 +78,10 @@ def _numbers_told_as_steps(one: PreparedTable) -> Iterator[tuple[str, list[Refer
 
 
 def _may_be_told_by_steps(one: PreparedTable) -> dict[str, tuple[Floats, Floats]]:
-    """The numbers that steps may lead anywhere in, not unique and of many different values, or never another in a sequence: those of some
-    rows, and of the siblings before them."""
+    """The numbers that steps may lead anywhere in, not unique and of many different values: those of some rows, and of the siblings before
+    them. What never changes within a parent is no step."""
     unique = {key[0] for key in (one.table.primary_key, *one.table.unique) if len(key) == 1}
-    rows = np.arange(one.rows)
-    if one.rows > MOST_COMPARED:  # at no regular distance: what repeats itself would be met at the same place again and again
-        rows = np.unique((uniforms(0, np.arange(MOST_COMPARED)) * one.rows).astype(np.int64))
+    rows = sample_of(one.rows)
     follows = np.zeros(len(rows), np.bool_) if one.sequence is None else (rows > 0) & (one.sequence[rows] == one.sequence[rows - 1])
     found = {}
     for column in one.own_columns:
@@ -94,7 +92,7 @@ def _may_be_told_by_steps(one: PreparedTable) -> dict[str, tuple[Floats, Floats]
             before = np.where(follows, before, np.nan)
             moved = (values != before)[np.isfinite(values) & np.isfinite(before)]
             levels = len(np.unique(values[np.isfinite(values)]))
-            if levels >= FEWEST_LEVELS or (levels > 1 and len(moved) and not moved.any()):
+            if levels >= FEWEST_LEVELS and (moved.any() or not len(moved)):
                 found[column.name] = values, before
     return found
 

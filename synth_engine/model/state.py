@@ -17,9 +17,10 @@ from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import ConfigurationError, SynthError
 from synth_engine.model.aggregates import Aggregate
+from synth_engine.model.constants import Constant
 from synth_engine.model.context import MOST_CONTEXT, Context
 from synth_engine.model.degrees import DegreeModel
-from synth_engine.model.dependencies import Constant, Dependency
+from synth_engine.model.dependencies import Dependency
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.orphans import Orphans
@@ -110,7 +111,8 @@ class TableModel:
         """What `TableEncoder.categories` would say of the derived columns: of a copy the same, as little of what is computed as of what
         it is computed from, of what moments or children come to nothing, and of what repeats a parent's None: that is for the parent to
         say."""
-        own = self.encoder.categories() | {one.column: [] for one in self.aggregates}
+        summed = [one.column for one in self.aggregates]
+        own = self.encoder.categories() | {c: [] for c in summed}
         found: dict[str, list[Any] | None] = {one.column: None for one in self.derived if one.key is not None}
         of_moments = (one for one in self.derived if one.is_restated and not one.is_copy)
         found |= {one.column: list(dict.fromkeys(name for _, name in one.names)) for one in of_moments}
@@ -121,7 +123,7 @@ class TableModel:
             told = [known for c in one.operands if (known := found.get(c, own.get(c))) is not None]
             if told and (one.is_copy or not all(told)):
                 found[one.column] = told[0] if one.is_copy else []
-        return found | {one.column: [] for one in self.aggregates}
+        return found | {c: [] for c in summed}
 
     @property
     def reference_keys(self) -> list[int]:
@@ -225,7 +227,7 @@ class Model:
         }
 
     def rules(self) -> list[str]:
-        """What holds in every row of the source and of the twin, a sentence for each column or key that is not drawn for it."""
+        """What is kept to in every row of a twin since it holds in the source, a sentence for each column or key."""
         found = [path.says(expanded(self.twin)) for path in self.paths]
         for name, table in self.written.items():
             labels = {i: key.key.parent for i, key in enumerate(table.keys)}

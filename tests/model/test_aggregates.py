@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 import pytest
 
 from synth_engine.model import aggregates
-from synth_engine.model.aggregates import DRAWN, Aggregate, find_aggregates, over_children
+from synth_engine.model.aggregates import DRAWN, Aggregate, over_children
 from synth_engine.model.artefacts import read_model, write_model
 from synth_engine.model.generation import Generation
 from synth_engine.model.learning import learn
 from synth_engine.model.preparation import prepare
+from synth_engine.model.rules import add_up
 from synth_engine.model.state import Model
 from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
 from synth_engine.workspace import Workspace
@@ -120,7 +121,7 @@ def source(seed: int = 0) -> dict[str, pa.Table]:
 
 
 def found(tables: dict[str, pa.Table]) -> dict[str, dict[str, str]]:
-    told = find_aggregates(prepare(SCHEMA, dict(tables), 0))
+    told = add_up(prepare(SCHEMA, dict(tables), 0), {}, ())
     return {name: {one.column: one.says() for one in some} for name, some in told.items() if some}
 
 
@@ -154,6 +155,34 @@ def test_parents_without_children_are_all_alike_or_contradict():
     assert "spent" in found(changed(tables, "customers", "spent", zero))["customers"]
     zero[-1] = 7
     assert "spent" not in found(changed(tables, "customers", "spent", zero))["customers"]
+
+
+def test_a_number_of_one_row_without_children_is_not_kept(trained: Model):
+    """It would stand in the model, and in every row without children."""
+    none = np.isnan(np.array(source()["customers"]["spent"].to_pylist(), float))
+    spent = np.where(none, 83_712.55, np.nan_to_num(np.array(source()["customers"]["spent"].to_pylist(), float)))
+    assert "spent" not in found(changed(source(), "customers", "spent", spent))["customers"]
+
+
+def test_what_children_come_to_goes_before_what_the_row_says():
+    """Net is the sum of the lines, not the total less the shipping, though that is found first."""
+    tables = source()
+    shipping = np.maximum(tables["orders"]["net"].to_numpy().round(2), 1)
+    tables = changed(tables, "orders", "shipping", shipping)
+    tables = changed(tables, "orders", "total", (tables["orders"]["net"].to_numpy() - shipping).round(2) + 0.0)
+    prepared = prepare(SCHEMA, dict(tables), 0)
+    told = add_up(prepared, {}, ())
+    assert "net" in {one.column for one in told["orders"]}
+    assert "net" not in {one.column for one in prepared["orders"].derived}
+
+
+def test_where_the_source_has_no_childless_parents_a_count_without_children_is_zero():
+    tables = source()
+    tables["customers"] = tables["customers"].slice(0, 180)
+    model = learn(SCHEMA, tables, CONFIG)
+    twin = generate(model, {"customers": 180, "orders": 60}, seed=1)
+    at = np.bincount(joined(twin, "orders", "customers"), minlength=180)
+    assert (at == 0).any() and np.array_equal(floats(twin["customers"], "orders"), at)
 
 
 def test_of_only_children_nothing_is_summed_up():
@@ -248,14 +277,112 @@ def test_what_sums_up_is_said_and_not_held_against_the_source(trained: Model):
     assert trained.categories()["orders"] == {"net": [], "mean": [], "total": []}
 
 
-def test_kept_parents_stay_as_they_are():
-    config = CONFIG.model_copy(update={"keep": ["customers"]})
-    model, real = learn(SCHEMA, source(), config), source()
-    made = Generation(model, {}, 0, kept={"customers": real["customers"]}).run()
-    kept = pa.Table.from_batches(made.batches("customers", 10**6))
-    assert kept.equals(real["customers"].cast(kept.schema))
+def test_kept_parents_stay_as_they_are_and_so_do_rows_that_repeat_them():
+    real = source()
+    config = CONFIG.model_copy(update={"keep": ["orders", "customers"]})
+    made = Generation(learn(SCHEMA, real, config), {}, 0, kept={name: real[name] for name in config.keep}).run()
+    twin = {name: pa.Table.from_batches(made.batches(name, 10**6)) for name in real}
+    assert twin["customers"].equals(real["customers"].cast(twin["customers"].schema))
+    assert np.array_equal(floats(twin["lines"], "order_net"), floats(real["orders"], "net")[joined(twin, "lines", "orders")])
 
 
 def test_no_children_at_all_leave_the_counts_at_zero(trained: Model):
     twin = generate(trained, {"orders": 0, "lines": 0}, seed=1)
     assert set(twin["customers"]["orders"].to_pylist()) == {0} and twin["customers"]["spent"].null_count == twin["customers"].num_rows
+
+
+# -- what sums leave behind
+
+
+def paid_orders() -> tuple[Schema, dict[str, pa.Table]]:
+    """Of every order's net, the sum of its lines, a part is paid, and so many percent."""
+    rng = np.random.default_rng(9)
+    tables = source()
+    net = tables["orders"]["net"].to_numpy()
+    paid = np.floor(net * rng.uniform(0.5, 1, ORDERS) * 100) / 100
+    tables["orders"] = pa.table({"id": np.arange(ORDERS), "net": net, "paid": paid, "percent": (100 * paid / net).round(1)})
+    orders = Table("orders", (ID, number("net"), number("paid"), number("percent")), ("id",))
+    lines = Table("lines", (ID, ORDER, number("amount")), ("id",), foreign_keys=(TO_ORDER,))
+    return Schema.of([orders, lines]), {
+        name: tables[name].select(Schema.of([orders, lines]).tables[name].column_names) for name in ("orders", "lines")
+    }
+
+
+def test_what_goes_with_a_sum_is_not_computed_from_it_and_stays_on_its_side():
+    """The sum moves to what the lines come to, what is paid of it does not: 1,500 percent would be paid."""
+    schema, tables = paid_orders()
+    model = learn(schema, tables, CONFIG)
+    assert model.rules() == ["orders.net: sum(amount) of its rows of lines"]
+    orders = generate(model, seed=1)["orders"]
+    assert (floats(orders, "paid") <= floats(orders, "net") + 1e-9).all() and floats(orders, "percent").max() <= 100
+
+
+def test_a_quotient_of_sums_is_not_null_where_it_must_not_be():
+    """Points of lines may come to nothing, and the price a point with them."""
+    rng = np.random.default_rng(10)
+    order, points = np.repeat(np.arange(300), 3), rng.choice([-2, -1, 1, 2], 900)
+    points[::3] = np.where(points.reshape(300, 3).sum(axis=1) == 0, points[::3] + np.sign(points[::3]), points[::3])
+    total = points.reshape(300, 3).sum(axis=1)
+    points[::3] += total == 0
+    total = points.reshape(300, 3).sum(axis=1)
+    price = rng.gamma(9, 9, 300).round(2)
+    each = Column("each", Kind.DECIMAL, "float64", False)
+    orders = Table("orders", (ID, number("points", "int64"), number("price"), each), ("id",))
+    lines = Table("lines", (ID, ORDER, number("points", "int64")), ("id",), foreign_keys=(TO_ORDER,))
+    tables = {
+        "orders": pa.table({"id": np.arange(300), "points": total, "price": price, "each": (price / total).round(2)}),
+        "lines": pa.table({"id": np.arange(900), "order": order, "points": points}),
+    }
+    model = learn(Schema.of([orders, lines]), tables, CONFIG)
+    assert len(model.rules()) == 2
+    twin = generate(model, {"orders": 900}, seed=1)["orders"]
+    assert (floats(twin, "points") == 0).any() and not twin["each"].null_count
+
+
+def test_a_moment_that_others_are_told_from_is_none_that_sums_up():
+    """Tickets are opened after a customer's first order: it would move, and they would not."""
+    rng = np.random.default_rng(11)
+    tables = source()
+    place = tables["customers"]["last"].cast(pa.int64()).to_numpy(zero_copy_only=False)
+    customer = rng.choice(np.flatnonzero(np.isfinite(place)), 700)
+    opened = pa.array((place[customer] + rng.gamma(2, 8e10, 700)).astype(np.int64), pa.timestamp("us"))
+    tables["tickets"] = pa.table({"id": np.arange(700), "customer": customer, "opened": opened})
+    tickets = Table("tickets", (ID, CUSTOMER, Column("opened", Kind.TIMESTAMP, "timestamp")), ("id",), foreign_keys=(TO_CUSTOMER,))
+    told = add_up(prepare(Schema({**SCHEMA.tables, "tickets": tickets}), dict(tables), 0), {}, ())
+    assert "last" not in {one.column for one in told["customers"]}
+
+
+def test_sums_of_what_is_computed_from_other_sums_add_up():
+    """A product's costs are the sum of its purchases, a line's the product's, an order's the sum of its lines."""
+    rng = np.random.default_rng(12)
+    product, order, bought = rng.integers(0, 60, 900), np.r_[np.arange(300), rng.integers(0, 300, 600)], rng.integers(0, 60, 500)
+    price, quantity = rng.gamma(2, 9, 500).round(2), rng.integers(1, 7, 900)
+    cost = summed(price, bought, 60)
+    amount = (quantity * cost[product]).round(2)
+    key, to_product = reference("product", "products")
+    schema = Schema.of(
+        [
+            Table("products", (ID, number("cost")), ("id",)),
+            Table("purchases", (ID, key, number("price")), ("id",), foreign_keys=(to_product,)),
+            Table("orders", (ID, number("cost")), ("id",)),
+            Table(
+                "lines",
+                (ID, ORDER, key, number("quantity", "int64"), number("unit_cost"), number("cost")),
+                ("id",),
+                foreign_keys=(TO_ORDER, to_product),
+            ),
+        ]
+    )
+    tables = {
+        "products": pa.table({"id": np.arange(60), "cost": cost}),
+        "purchases": pa.table({"id": np.arange(500), "product": bought, "price": price}),
+        "orders": pa.table({"id": np.arange(300), "cost": summed(amount, order, 300)}),
+        "lines": pa.table(
+            {"id": np.arange(900), "order": order, "product": product, "quantity": quantity, "unit_cost": cost[product], "cost": amount}
+        ),
+    }
+    model = learn(schema, tables, CONFIG)
+    assert len(model.rules()) == 4
+    twin = generate(model, seed=1)
+    assert np.allclose(floats(twin["orders"], "cost"), summed(floats(twin["lines"], "cost"), joined(twin, "lines", "orders"), 300))
+    assert np.allclose(floats(twin["lines"], "cost"), floats(twin["lines"], "quantity") * floats(twin["lines"], "unit_cost"), atol=0.01)

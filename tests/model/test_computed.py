@@ -193,6 +193,80 @@ def test_no_orders_no_totals(trained: Model):
     assert generate(trained, {"orders": 0, "customers": 5})["orders"].num_rows == 0
 
 
+def test_no_rows_no_multiples():
+    price = np.random.default_rng(0).gamma(2, 40, 300).round(2)
+    schema = Schema.of([Table("t", (ID, decimal("price"), decimal("tax")), ("id",))])
+    model = learn(schema, {"t": pa.table({"id": np.arange(300), "price": money(price), "tax": money(0.25 * price)})}, CONFIG)
+    assert model.rules() == ["t.tax: computed as 0.25 * price"]
+    assert generate(model, {"t": 0})["t"].num_rows == 0 and generate(model, {"t": 1})["t"].num_rows == 1
+
+
+def test_a_format_that_settings_give_goes_before_what_a_column_repeats():
+    code = pa.array([f"ab{i:04d}" for i in range(300)])
+    text = [Column(name, Kind.TEXT, "string", False) for name in ("login", "code")]
+    schema = Schema.of([Table("t", (ID, *text), ("id",))])
+    tables = {"t": pa.table({"id": np.arange(300), "login": code, "code": code})}
+    settings = {"training": {"size": "small", "max_epochs": 1}, "columns": {"t": {"code": {"kind": "identifier", "pattern": "X-[0-9]{6}"}}}}
+    assert all(value.startswith("X-") for value in generate(learn(schema, tables, Config.build(settings)))["t"]["code"].to_pylist())
+
+
+def test_a_year_of_too_few_is_not_in_the_model():
+    """One is born in 1912, all others after 1950: the model knows no name for that year."""
+    rng = np.random.default_rng(3)
+    born = np.r_[np.datetime64("1912-05-05"), np.datetime64("1950-01-01") + rng.integers(0, 15_000, 399)]
+    young = born > np.datetime64("1970-12-31")
+    schema = Schema.of([Table("t", (ID, Column("born", Kind.DATE, "date"), Column("age", Kind.CATEGORY, "string")), ("id",))])
+    tables = {"t": pa.table({"id": np.arange(400), "born": pa.array(born), "age": pa.array(np.where(young, "young", "old"))})}
+    model = learn(schema, tables, CONFIG)
+    assert model.rules() == ["t.age: settled by the year of born"]
+    assert min(number for number, _ in model.tables["t"].derived[0].names) == 1950
+    twin = generate(model)["t"].to_pandas()
+    assert ((twin.born.astype("datetime64[s]") > np.datetime64("1970-12-31")) == (twin.age == "young")).all()
+
+
+def test_where_every_name_is_of_too_few_the_column_is_drawn_as_any_other():
+    days = pa.array(np.arange(11_000, 11_000 + 40 * 30, 30).astype(np.int32)).cast(pa.date32())
+    label = pa.array([f"year {day.year} of {day.year % 2}" for day in days.to_pylist()])
+    schema = Schema.of([Table("t", (ID, Column("day", Kind.DATE, "date"), Column("label", Kind.CATEGORY, "string")), ("id",))])
+    settings = {"training": {"size": "small", "max_epochs": 1}, "privacy": {"rare_category_entities": 20}}
+    tables = {"t": pa.table({"id": np.arange(40), "day": days, "label": label})}
+    assert learn(schema, tables, Config.build(settings)).rules() == []
+
+
+def test_sums_of_moments_that_are_written_as_numbers_are_days_of_the_calendar():
+    """Orders repeat the day their customer joined, stores have the first of these; all are kept as whole numbers."""
+    rng = np.random.default_rng(4)
+    joined = np.array([int(f"2020{m:02d}{d:02d}") for m, d in zip(rng.integers(1, 13, 100), rng.integers(1, 29, 100), strict=True)])
+    customer, store = rng.integers(0, 100, 600), rng.integers(0, 30, 600)
+    first = np.full(30, 99_999_999)
+    np.minimum.at(first, store, joined[customer])
+    day = {name: Column(name, Kind.DATE, "int64") for name in ("joined", "first")}
+    keys = [Column(name, Kind.IDENTIFIER, "int64", False) for name in ("customer", "store")]
+    schema = Schema.of(
+        [
+            Table("customers", (ID, day["joined"]), ("id",)),
+            Table("stores", (ID, day["first"]), ("id",)),
+            Table(
+                "orders",
+                (ID, *keys, day["joined"]),
+                ("id",),
+                foreign_keys=(ForeignKey(("customer",), "customers", ("id",)), ForeignKey(("store",), "stores", ("id",))),
+            ),
+        ]
+    )
+    tables = {
+        "customers": pa.table({"id": np.arange(100), "joined": joined}),
+        "stores": pa.table({"id": np.arange(30), "first": first}),
+        "orders": pa.table({"id": np.arange(600), "customer": customer, "store": store, "joined": joined[customer]}),
+    }
+    model = learn(schema, tables, CONFIG)
+    assert model.rules() == ["stores.first: min(joined) of its rows of orders", "orders.joined: the same as joined of its row of customers"]
+    twin = generate(model)
+    found = twin["orders"].to_pandas().groupby("store")["joined"].min()
+    stores = twin["stores"].to_pandas().set_index("id")["first"]
+    assert (stores.loc[found.index] == found).all() and stores.between(20_200_101, 20_201_231).all()
+
+
 def test_a_parent_of_no_rows_has_nothing_to_repeat():
     customers = pa.table({"id": pa.array([], pa.int64()), "city": pa.array([], pa.string()), "joined": pa.array([], pa.date32())})
     orders = Schema.of([SCHEMA.tables["customers"], SCHEMA.tables["orders"]]).tables["orders"]
@@ -286,3 +360,37 @@ def test_what_is_told_as_steps_is_nothing_to_compute_from():
     }
     model = learn(schema, tables, Config.build({"training": {"size": "small", "max_epochs": 1, "device": "cpu"}}))
     assert model.tables["trips"].derived == [] and {"start", "end"} <= model.tables["trips"].references.keys()
+
+
+def test_a_price_that_rows_of_one_product_share_is_something_to_compute_from():
+    rng = np.random.default_rng(13)
+    product, quantity = rng.integers(0, 40, 1_200), rng.integers(1, 9, 1_200)
+    price = rng.lognormal(3, 0.6, 40).round(2)[product]
+    columns = (
+        ID,
+        Column("product", Kind.IDENTIFIER, "int64", False),
+        decimal("price"),
+        Column("quantity", Kind.INTEGER, "int64"),
+        decimal("total"),
+    )
+    key = ForeignKey(("product",), "products", ("id",))
+    schema = Schema.of([Table("products", (ID,), ("id",)), Table("sales", columns, ("id",), foreign_keys=(key,))])
+    sales = {"id": np.arange(1_200), "product": product, "price": money(price), "quantity": quantity, "total": money(price * quantity)}
+    model = learn(schema, {"products": pa.table({"id": np.arange(40)}), "sales": pa.table(sales)}, CONFIG)
+    assert model.rules() == ["sales.total: computed as price * quantity", "sales.price: the same in all rows of one row of products"]
+    twin = generate(model)["sales"]
+    assert np.array_equal(np.rint(floats(twin, "total") * 100), np.rint(floats(twin, "price") * floats(twin, "quantity") * 100))
+    assert (twin.to_pandas().groupby("product")["price"].nunique() == 1).all()
+
+
+def test_rows_out_of_bounds_keep_what_they_can_and_differ_from_one_another():
+    """Prices and quantities that come to about a thousand each: most draws of both lie outside."""
+    rng = np.random.default_rng(14)
+    price = rng.lognormal(3, 1, 2_000).round(2)
+    quantity = np.maximum((1_000 / price * rng.lognormal(0, 0.1, 2_000)).round(), 1).astype(int)
+    schema = Schema.of([Table("t", (ID, decimal("price"), Column("quantity", Kind.INTEGER, "int64"), decimal("total")), ("id",))])
+    tables = {"t": pa.table({"id": np.arange(2_000), "price": money(price), "quantity": quantity, "total": money(price * quantity)})}
+    twin = generate(learn(schema, tables, CONFIG))["t"]
+    assert np.quantile(floats(twin, "price"), 0.99) > 0.6 * np.quantile(price, 0.99)
+    assert twin.to_pandas().duplicated(["price", "quantity"]).mean() < 0.3
+    assert floats(twin, "total").min() >= (price * quantity).min() and floats(twin, "total").max() <= (price * quantity).max()

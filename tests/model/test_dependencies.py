@@ -10,12 +10,9 @@ import pyarrow as pa
 from synth_engine.encode.base import EncodingSettings
 from synth_engine.encode.category import RARE
 from synth_engine.encode.table import TableEncoder
-from synth_engine.model.artefacts import read_model, write_model
-from synth_engine.model.dependencies import Dependency, find_constants, find_dependencies, first_of_parent, settle
+from synth_engine.model.dependencies import Dependency, find_dependencies, settle
 from synth_engine.model.learning import learn
-from synth_engine.model.preparation import prepare
-from synth_engine.schema import Column, ForeignKey, Kind, Schema, Table
-from synth_engine.workspace import Workspace
+from synth_engine.schema import Column, Kind, Schema, Table
 from tests.model.conftest import CONFIG, generate
 
 ROWS = 2_000
@@ -81,8 +78,17 @@ def test_rows_of_one_entity_prove_no_more_than_one():
     assert found(data, np.arange(rows) // 20) == []
 
 
-def test_what_must_stay_as_it_is_drawn_is_not_settled():
-    assert ("code", "country") not in found(places(), fixed=("country",))
+def test_what_something_else_has_a_say_in_is_neither_settled_nor_settles():
+    """What must not repeat may be exchanged after it was drawn."""
+    assert found(places(), fixed=("country",)) == [("city", "code"), ("code", "continent")]
+    assert found(places(), fixed=("city", "code")) == [("country", "continent")]
+
+
+def test_a_value_whose_others_are_all_too_rare_settles_nothing():
+    data = places()
+    for row in range(0, ROWS, 40):
+        data["city"][row], data["code"][row] = "misc", f"#{row}"
+    assert ("city", "code") not in found(data)
 
 
 def test_rows_get_what_is_settled_in_turn():
@@ -118,83 +124,3 @@ def test_a_twin_has_each_city_in_its_country():
     assert (twin.groupby("city").country.nunique() == 1).all() and (twin.groupby("city").code.nunique() == 1).all()
     assert (twin.groupby("country").continent.nunique() == 1).all() and twin.country.nunique() == 10
     assert model.rules() == [f"places.{b}: settled by {a}" for a, b in (("city", "code"), ("code", "country"), ("country", "continent"))]
-
-
-# -- what rows of one parent share
-
-
-def visits(doctors: int = 40, rows: int = 800) -> tuple[Schema, dict[str, pa.Table]]:
-    """Visits to a doctor are in one ward, at one price and by one code, of which the table of doctors knows nothing."""
-    rng = np.random.default_rng(5)
-    doctor = rng.integers(0, doctors, rows)
-    ward, price = rng.choice(["a", "b", "c"], doctors), rng.gamma(2, 40, doctors).round(2)
-    columns = (
-        Column("id", Kind.IDENTIFIER, "int64", False),
-        Column("doctor", Kind.IDENTIFIER, "int64", True),
-        Column("ward", Kind.CATEGORY, "string", False),
-        Column("price", Kind.DECIMAL, "float64", False),
-        Column("code", Kind.TEXT, "string", False),
-        Column("minutes", Kind.INTEGER, "int64", False),
-    )
-    key = ForeignKey(("doctor",), "doctors", ("id",))
-    schema = Schema.of([Table("doctors", columns[:1], ("id",)), Table("visits", columns, ("id",), foreign_keys=(key,))])
-    data = {
-        "id": pa.array(np.arange(rows)),
-        "doctor": pa.array(doctor),
-        "ward": pa.array(ward[doctor]),
-        "price": pa.array(price[doctor]),
-        "code": pa.array([f"{d:03d}-{d * 7919 % 1000:03d}" for d in doctor]),
-        "minutes": pa.array(rng.integers(5, 90, rows)),
-    }
-    return schema, {"doctors": pa.table({"id": np.arange(doctors)}), "visits": pa.table(data)}
-
-
-def constants(schema: Schema, tables: dict[str, pa.Table], fixed: tuple[str, ...] = ()) -> list[str]:
-    return [one.column for one in find_constants(prepare(schema, dict(tables), 0)["visits"], fixed)]
-
-
-def test_columns_in_which_rows_of_one_parent_do_not_differ_are_found():
-    """The price, a number that never changes within a parent, is told by its steps, which are none."""
-    schema, tables = visits()
-    assert constants(schema, tables) == ["ward", "code"]
-    assert constants(schema, tables, ("ward",)) == ["code"]
-
-
-def test_one_row_that_differs_is_enough():
-    schema, tables = visits()
-    ward = tables["visits"]["ward"].to_pylist()
-    ward[3] = next(other for other in "abc" if other != ward[3])
-    place = tables["visits"].column_names.index("ward")
-    assert constants(schema, {**tables, "visits": tables["visits"].set_column(place, "ward", pa.array(ward))}) == ["code"]
-
-
-def test_parents_of_hardly_more_than_one_row_prove_nothing():
-    schema, tables = visits(doctors=60, rows=24)
-    assert constants(schema, tables) == []
-
-
-def test_the_first_row_of_each_parent_stands_for_the_others():
-    assert first_of_parent(np.array([2, -1, 0, 2, -1, 0])).tolist() == [0, 1, 2, 0, 4, 2]
-    assert first_of_parent(np.zeros(0, np.int64)).tolist() == []
-
-
-def test_rows_of_one_parent_share_in_the_twin_what_they_share_in_the_source(tmp_path):
-    schema, tables = visits()
-    model = learn(schema, tables, CONFIG)
-    workspace = Workspace(str(tmp_path))
-    write_model(model, workspace)
-    twins = [generate(model, {"doctors": 100}, batch_rows=10**6), generate(read_model(workspace), {"doctors": 100}, batch_rows=33)]
-    assert all(twins[0][name].equals(twins[1][name]) for name in twins[0])
-    found = twins[0]["visits"].to_pandas().groupby("doctor").nunique()
-    assert (found[["ward", "price", "code"]] == 1).all(axis=None) and (found["minutes"] > 1).any()
-    assert twins[0]["visits"]["price"].to_pandas().nunique() > 30
-    assert model.rules() == [f"visits.{name}: the same in all rows of one row of doctors" for name in ("ward", "code")]
-
-
-def test_rows_without_a_parent_have_values_of_their_own():
-    schema, tables = visits()
-    doctor = pa.array([None if i % 4 == 0 else value for i, value in enumerate(tables["visits"]["doctor"].to_pylist())])
-    tables["visits"] = tables["visits"].set_column(1, "doctor", doctor)
-    twin = generate(learn(schema, tables, CONFIG))["visits"].to_pandas()
-    assert (twin.dropna().groupby("doctor")["ward"].nunique() == 1).all()
-    assert twin[twin["doctor"].isna()]["price"].nunique() > 20

@@ -171,6 +171,28 @@ def test_a_chain_of_ways_shares_the_columns_of_its_links_only():
         assert twin["shipments"][name].to_pylist() == twin["lines"][name].take(at).to_pylist()
 
 
+def test_errors_of_parents_are_mended_before_those_of_children():
+    """A basket's customer stands in its orders and their lines: one order in error takes its lines along, whatever the order of tables."""
+    baskets = Table("baskets", (ID, key("customer")), ("id",), foreign_keys=(to("customer", "customers"),))
+    orders = SCHEMA.tables["orders"]
+    longer = replace(orders, columns=(*orders.columns, key("basket")), foreign_keys=(*orders.foreign_keys, to("basket", "baskets")))
+    tables = source()
+    basket = np.arange(ORDERS) // 2
+    owner = column("orders", "customer")[::2]
+    lines = owner[basket][column("lines", "order")]
+    wrong = owner[basket].copy()
+    wrong[11 if 11 in column("lines", "order") else 12] = 0
+    tables["baskets"] = pa.table({"id": np.arange(ORDERS // 2), "customer": owner})
+    tables["orders"] = tables["orders"].set_column(1, "customer", pa.array(wrong)).append_column("basket", pa.array(basket))
+    tables["lines"] = tables["lines"].set_column(1, "customer", pa.array(lines))
+    schema = Schema({"customers": SCHEMA.tables["customers"], "stores": SCHEMA.tables["stores"], "lines": SCHEMA.tables["lines"]})
+    schema = Schema({**schema.tables, "orders": longer, "baskets": baskets})
+    paths = [Path("lines", 1, 0, 0), Path("orders", 2, 0, 0)]
+    mended = with_errors_mended(schema, tables, paths)
+    assert mended["orders"]["customer"].to_pylist() == owner[basket].tolist()
+    assert mended["lines"]["customer"].to_pylist() == lines.tolist()
+
+
 # -- twins
 
 

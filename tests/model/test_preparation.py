@@ -262,10 +262,11 @@ def test_the_two_coordinates_of_a_path_are_told_from_where_it_was_though_one_is_
     assert [references[0] for references in found.values()] == [Reference("previous")] * 2
 
 
-def test_a_number_that_stays_with_its_owner_is_told_from_the_row_before_however_few_levels_it_has():
+def test_a_number_that_stays_with_its_owner_is_no_step_however_many_levels_it_has():
+    """Rows of one parent share it (see `constants`)."""
     rng = np.random.default_rng(3)
-    assert references_of({"size": np.repeat(rng.integers(1, 6, 40), 30)}) == {"size": [Reference("previous")]}
-    assert references_of({"size": np.full(1_200, 3)}) == {}
+    assert references_of({"size": np.repeat(rng.integers(1, 6, 40), 30), "weight": np.repeat(rng.permutation(400)[:40], 30)}) == {}
+    assert references_of({"path": np.repeat(walk(rng, 0.002), 1)}) == {"path": [Reference("previous")]}
 
 
 def test_a_number_that_repeats_itself_at_regular_distances_is_seen_with_all_its_levels():

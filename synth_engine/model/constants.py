@@ -1,0 +1,65 @@
+"""Columns in which the rows of one parent do not differ: all have what the first of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from synth_engine.codes import joint_codes
+from synth_engine.model.evidence import CHANCE, sample_of
+from synth_engine.model.prepared import PreparedTable
+from synth_engine.schema.model import MODELLED_KINDS
+
+
+@dataclass(frozen=True)
+class Constant:
+    """All rows of one parent along key number `key` have the same in `column`."""
+
+    column: str
+    key: int
+
+    def to_json(self) -> list[Any]:
+        return [self.column, self.key]
+
+    @classmethod
+    def from_json(cls, raw: list[Any]) -> Constant:
+        return cls(*raw)
+
+
+def find_constants(one: PreparedTable, fixed: Collection[str]) -> list[Constant]:
+    """The columns that no parent's rows differ in, with the key of most parents for which that is so; not those that something else has a
+    say in: the columns `fixed`, what follows from others, what is told as steps or tells them."""
+    others = {*fixed, *one.loose, *one.references}
+    columns = [c for c in one.own_columns if c.name not in others and c.kind in MODELLED_KINDS]
+    keys = sorted(one.plan.live, key=lambda i: -len(np.unique(one.parents[i]))) if columns else []
+    firsts = {i: first_of_parent(one.parents[i]) for i in keys}
+    found = []
+    for column in columns:
+        key = next((i for i, first in firsts.items() if _is_constant(one.data[column.name], first)), None)
+        if key is not None:
+            found.append(Constant(column.name, key))
+    return found
+
+
+def first_of_parent(parents: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row the first that has the same parent; itself where there is none."""
+    rows = np.arange(len(parents))
+    first = np.full(int(parents.max(initial=-1)) + 2, len(parents))
+    np.minimum.at(first, parents, rows)  # of those without a parent the last place
+    return np.where(parents >= 0, first[parents], rows)
+
+
+def _is_constant(values: pa.Array, first: NDArray[np.int64]) -> bool:
+    """Whether rows of one parent, of whom `first` has the first, have one value, and would not by chance. Some are looked at before all."""
+    for rows in (sample_of(len(first)), np.arange(len(first))):
+        code, of_first = joint_codes([[values.take(pa.array(rows)), values.take(pa.array(first[rows]))]])
+        if not len(rows) or not np.array_equal(code, of_first):
+            return False
+    others = int((first != np.arange(len(first))).sum())
+    commonest = np.unique(code, return_counts=True)[1].max() / len(code)
+    return bool(commonest < 1 and others * np.log(commonest) < np.log(CHANCE))
