@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -86,18 +86,17 @@ class Columns:
         more as long as that changes what children come to."""
         written = self.model.written
         summed = [name for name in reversed(list(written)) if written[name].aggregates]  # children before their parents
-        repeating = [name for name, table in written.items() if any(one.key is not None for one in table.derived)]
-        for _ in range(len(written) if summed else 0):
-            changes = [self._sum_up(written[name], self.tables[name], aggregate) for name in summed for aggregate in self._in_turn(name)]
-            if not any(changes):
+        repeating = [name for name, table in written.items() if any(one.key is not None for one in table.derived)] if summed else []
+        for _ in range(1 + len(repeating)):
+            changed = False
+            for name in summed:
+                for aggregate in written[name].aggregates:
+                    changed |= self._sum_up(written[name], self.tables[name], aggregate)
+                self._compute_again(name)
+            if not changed:
                 break
             for name in repeating:
                 self._compute_again(name)
-
-    def _in_turn(self, name: str) -> Iterator[Aggregate]:
-        """The sums of a table, and after them what is computed from them."""
-        yield from self.model.tables[name].aggregates
-        self._compute_again(name)
 
     def _compute_again(self, name: str) -> None:
         table, made = self.model.tables[name], self.tables[name]

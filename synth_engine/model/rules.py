@@ -81,8 +81,8 @@ def add_up(
             fixed = moved[name].union(given.get(name, ()))
             one.derived = find_rules(columns, one.table, one.plan, one.data, one.parents, prepared, fixed)
             tell_by_steps(one, prepared)
-        for copy in (derivation for derivation in one.derived if derivation.key is not None):
-            moved[name] |= {copy.column} if copy.operands[0] in moved[one.keys[copy.key or 0].parent] else set()
+        copies = ((copy, one.keys[copy.key].parent) for copy in one.derived if copy.key is not None)
+        moved[name] |= {copy.column for copy, parent in copies if copy.operands[0] in moved[parent]}
         one.derived = _untorn(one, moved[name])
     return found
 

@@ -109,8 +109,8 @@ class TableModel:
     @property
     def derived_categories(self) -> dict[str, list[Any] | None]:
         """What `TableEncoder.categories` would say of the derived columns: of a copy the same, as little of what is computed as of what
-        it is computed from, of what moments or children come to nothing, and of what repeats a parent's None: that is for the parent to
-        say."""
+        it is computed from, nothing of what has no bounds (of what moments or children come to, say), and of what repeats a parent's None:
+        that is for the parent to say."""
         summed = [one.column for one in self.aggregates]
         own = self.encoder.categories() | {c: [] for c in summed}
         found: dict[str, list[Any] | None] = {one.column: None for one in self.derived if one.key is not None}
@@ -121,8 +121,10 @@ class TableModel:
                 found[one.column] = None
                 continue
             told = [known for c in one.operands if (known := found.get(c, own.get(c))) is not None]
-            if told and (one.is_copy or not all(told)):
-                found[one.column] = told[0] if one.is_copy else []
+            if one.is_copy and told:
+                found[one.column] = told[0]
+            elif not one.is_copy and not (all(told) and np.isfinite(one.bounds).any()):
+                found[one.column] = []
         return found | {c: [] for c in summed}
 
     @property
@@ -219,10 +221,7 @@ class Model:
     def protections(self) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what was protected in it."""
         return {
-            name: {
-                **table.encoder.protections(),
-                **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())},
-            }
+            name: {**table.encoder.protections(), **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())}}
             for name, table in self.written.items()
         }
 

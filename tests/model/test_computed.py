@@ -381,6 +381,7 @@ def test_a_price_that_rows_of_one_product_share_is_something_to_compute_from():
     twin = generate(model)["sales"]
     assert np.array_equal(np.rint(floats(twin, "total") * 100), np.rint(floats(twin, "price") * floats(twin, "quantity") * 100))
     assert (twin.to_pandas().groupby("product")["price"].nunique() == 1).all()
+    assert model.categories()["sales"] == {"total": []}  # it has no bounds, so it is not held against the source's range
 
 
 def test_rows_out_of_bounds_keep_what_they_can_and_differ_from_one_another():
