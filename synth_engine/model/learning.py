@@ -27,7 +27,7 @@ from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
-from synth_engine.model.paths import along_paths, find_paths, with_errors_mended
+from synth_engine.model.paths import find_paths, with_errors_mended
 from synth_engine.model.preparation import depths_of, encode_table, prepare
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.rules import add_up, settled_otherwise
@@ -88,7 +88,7 @@ class _Learner:
         tables = expanded_tables(schema, {**tables, **as_delivered(schema, kept)})
         written = with_written_moments(expanded(schema), lambda name, columns: tables[name].select(columns).to_batches())
         paths = [] if config.structure == "original" else [path for path in find_paths(written, tables) if path.child not in kept]
-        tables, self.schema = with_errors_mended(written, tables, paths), along_paths(written, paths)
+        tables, self.schema = with_errors_mended(written, tables, paths), written
         self.config, self.listener = config, listener
         self.size = SIZES[config.training.size]
         self.settings = EncodingSettings(config.privacy.rare_category_entities, config.privacy.extreme_value_entities, self.size.bins)
@@ -111,7 +111,7 @@ class _Learner:
             for name, columns in self.config.columns.items()
             if name not in self.model.kept
         }
-        self.prepared = prepare(self.schema, self.source, self.seed, self.config.privacy.entity_tables, given)
+        self.prepared = prepare(self.schema, self.source, self.seed, self.config.privacy.entity_tables, given, self.model.paths)
         self.aggregates = add_up(self.prepared, given, self.model.kept)
         if self.config.structure == "original":
             refuse_ambiguous_columns(self.prepared)

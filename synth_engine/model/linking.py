@@ -121,7 +121,8 @@ class Linking:
     # -- references --------------------------------------------------------------------------------------------------------
 
     def assign_references(self, table: TableModel, made: GeneratedTable, wished: NDArray[np.int32] | None) -> None:
-        """Assign the live keys other than the owner; `wished` holds the link tokens of each of `table.reference_keys`."""
+        """Assign the live keys other than the owner; `wished` holds the link tokens of each of `table.reference_keys`. Keys that lead where
+        others do follow them."""
         plan = self.values.plan(made.name)
         ends = np.cumsum([len(table.keys[i].link_sizes) for i in table.reference_keys])
         drawn = {} if wished is None else dict(zip(table.reference_keys, np.split(wished, ends[:-1], axis=1), strict=True))
@@ -129,6 +130,10 @@ class Linking:
             if i in table.reference_keys:
                 codes, wishes = self._wishes(made, table.keys[i], i, drawn.get(i))
                 made.parents[i] = self._assigned(made, plan, table.keys[i], i, wishes, codes)
+        for path in (path for path in self.model.paths if path.child == made.name):
+            by = made.parents[path.by]
+            there = self.tables[table.keys[path.by].key.parent].parents[path.onward]
+            made.parents[path.direct] = np.where(by >= 0, there[np.maximum(by, 0)] if len(there) else -1, made.parents[path.direct])
 
     def _wishes(self, made: GeneratedTable, key: KeyModel, i: int, wished: NDArray[np.int32] | None) -> tuple[Rows, Rows]:
         """The code of every parent, and of the parent that each row wishes for."""

@@ -1,10 +1,10 @@
-"""Two ways to the same row: an order line's customer is its order's. Where it is so in the source, a line's keys are learned and assigned
-as if it referred to its order by the order's customer, too: keys that share columns agree in every row."""
+"""Two ways to the same row: an order line's customer is its order's. Where it is so in the source, the shorter way is not assigned: it
+leads where the longer one does."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,30 +49,30 @@ class Path:
         return f"{direct.label(self.child)} leads to the same row as by way of {by.parent}"
 
 
-def along_paths(schema: Schema, paths: Collection[Path]) -> Schema:
-    """The schema with the columns of each direct key in the key that leads there by way of a parent, too."""
-    tables = dict(schema.tables)
-    for path in paths:
-        by, direct, onward = path.keys(schema)
-        keys = list(tables[path.child].foreign_keys)
-        longer = keys[path.by].columns + direct.columns, keys[path.by].parent_columns + onward.columns
-        keys[path.by] = replace(by, columns=longer[0], parent_columns=longer[1])
-        tables[path.child] = _never_null(replace(tables[path.child], foreign_keys=tuple(keys)), direct.columns)
-        tables[by.parent] = _never_null(tables[by.parent], onward.columns)
-    return Schema(tables)
-
-
 def find_paths(schema: Schema, tables: Mapping[str, pa.Table]) -> list[Path]:
-    """The keys that lead to the same row as two others one after the other, each found once. Without nulls on either way: a line without
-    a customer would refer to no order."""
+    """The keys that lead to the same row as two others one after the other, or nowhere where these do; each found once, those of parents
+    first, and within a table those that lead to a parent before those by way of it."""
     found: list[Path] = []
     late = schema.deferred_keys()
     for name, child in schema.tables.items():
         for path, by, direct, onward in _pairs_of_ways(schema, child):
             used = any(path.direct == other.direct and path.child == other.child for other in found)
-            if not used and not {(name, by), (name, direct), (by.parent, onward)} & late and _agree(tables, child.name, by, direct, onward):
+            if used or {(name, by), (name, direct), (by.parent, onward)} & late:
+                continue
+            if _never_lacking(child, tables[by.parent], direct, onward) and _agree(tables, name, by, direct, onward):
                 found.append(path)
-    return found
+    return _in_turn(schema, found)
+
+
+def led(paths: Collection[Path], child: str) -> frozenset[int]:
+    """The numbers of a table's keys that lead where others do."""
+    return frozenset(path.direct for path in paths if path.child == child)
+
+
+def _never_lacking(child: Table, parent: pa.Table, direct: ForeignKey, onward: ForeignKey) -> bool:
+    """Whether rows that must refer to somebody directly always find somebody the other way, be it by way of parents that have no such rows
+    in the source."""
+    return any(child.column(c).nullable for c in direct.columns) or not any(parent[c].null_count for c in onward.columns)
 
 
 def _in_turn(schema: Schema, paths: Collection[Path]) -> list[Path]:
@@ -87,16 +87,16 @@ def _in_turn(schema: Schema, paths: Collection[Path]) -> list[Path]:
 
 
 def with_errors_mended(schema: Schema, tables: Mapping[str, pa.Table], paths: Collection[Path]) -> dict[str, pa.Table]:
-    """The tables with each direct key as the way by the parent has it, that itself mended."""
+    """The tables with each direct key as the way by the parent has it, that itself mended; `paths` are in turn, as they were found."""
     mended = dict(tables)
-    for path in _in_turn(schema, paths):
+    for path in paths:
         by, direct, onward = path.keys(schema)
         child, parent = mended[path.child], mended[by.parent]
         at = find_parents(by, _by_name(child), _by_name(parent))
         for column, theirs in zip(direct.columns, onward.columns, strict=True):
             own, place = child[column], child.schema.get_field_index(column)
             other = parent[theirs].take(pa.array(at, mask=at < 0)).cast(own.type)
-            child = child.set_column(place, child.schema.field(place), pc.coalesce(other, own))
+            child = child.set_column(place, child.schema.field(place), pc.if_else(pa.array(at >= 0), other, own))
         mended[path.child] = child
     return mended
 
@@ -129,7 +129,7 @@ def _unique(table: Table) -> tuple[tuple[str, ...], ...]:
 def _agree(tables: Mapping[str, pa.Table], name: str, by: ForeignKey, direct: ForeignKey, onward: ForeignKey) -> bool:
     """Whether the direct key is the one by way of the parent, in a sample and then in all rows, and not by chance."""
     child, parent = tables[name], tables[by.parent]
-    if len(child) < FEWEST_ROWS or any(child[c].null_count for c in direct.columns) or any(parent[c].null_count for c in onward.columns):
+    if len(child) < FEWEST_ROWS:
         return False
     for rows in (sample_of(len(child)), None):
         some = child.select([*by.columns, *direct.columns])
@@ -137,7 +137,7 @@ def _agree(tables: Mapping[str, pa.Table], name: str, by: ForeignKey, direct: Fo
         at = find_parents(by, _by_name(some), _by_name(parent))
         known = at >= 0
         own, theirs = joint_codes([[some[c], parent[p]] for c, p in zip(direct.columns, onward.columns, strict=True)])
-        same = own[known] == theirs[at[known]]
+        same = own[known] == theirs[at[known]]  # -1 where a way leads nowhere
         if known.sum() < FEWEST_ROWS or same.mean() < AGREEING:
             return False
         shares = np.bincount(np.unique(own[known], return_inverse=True)[1].reshape(-1)) / known.sum()
@@ -148,7 +148,3 @@ def _agree(tables: Mapping[str, pa.Table], name: str, by: ForeignKey, direct: Fo
 
 def _by_name(table: pa.Table) -> dict[str, pa.Array]:
     return dict(zip(table.column_names, table.columns, strict=True))
-
-
-def _never_null(table: Table, columns: Collection[str]) -> Table:
-    return replace(table, columns=tuple(replace(c, nullable=False) if c.name in columns else c for c in table.columns))

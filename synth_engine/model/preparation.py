@@ -21,6 +21,7 @@ from synth_engine.model.dependencies import Dependency, find_dependencies
 from synth_engine.model.keyplan import KeyPlan, plan_keys, value_columns
 from synth_engine.model.ordinals import find_ordinal
 from synth_engine.model.owners import choose_owner, in_sequence, key_to_entity, windows
+from synth_engine.model.paths import Path, led
 from synth_engine.model.prepared import PreparedTable, find_parents, is_moment
 from synth_engine.model.rules import find_rules, settled_otherwise, tell_by_steps
 from synth_engine.randomness import stream, uniforms
@@ -40,10 +41,11 @@ def prepare(
     seed: int,
     entity_tables: Collection[str] = (),
     given: Mapping[str, Collection[str]] | None = None,
+    paths: Collection[Path] = (),
 ) -> dict[str, PreparedTable]:
     """Prepare all tables, parents first; the result is in that order. Each is taken out of `tables`: it would need its memory twice.
     Each row of the `entity_tables` is an entity, whomever it refers to, with all that refers to it. `given` are by table the columns whose
-    values settings ask for, which follow from nothing else."""
+    values settings ask for, which follow from nothing else. Along keys that lead where others do, by `paths`, rows form no sequences."""
     prepared: dict[str, PreparedTable] = {}
     next_entity = 0
     belonging = set(entity_tables)
@@ -58,7 +60,8 @@ def prepare(
         to_entities = [i for i in sorted(plan.heads) if plan.keys[i].parent in belonging and not plan.deferred[i]]
         belonging |= {name} if to_entities else set()
         said = [] if name in entity_tables else to_entities or None
-        one = _prepare_table(table, plan, data, prepared, next_entity, seed, said, (given or {}).get(name, ()))
+        ways = sorted(plan.heads - led(paths, name))
+        one = _prepare_table(table, plan, data, prepared, next_entity, seed, said, (given or {}).get(name, ()), ways)
         del data
         next_entity += one.rows
         prepared[name] = one
@@ -82,8 +85,10 @@ def _prepare_table(
     seed: int,
     to_entities: Sequence[int] | None,
     given: Collection[str],
+    ways: Sequence[int],
 ) -> PreparedTable:
-    """`to_entities` are the keys to what is said to be entities, none of those of entities; without it the data decides."""
+    """`to_entities` are the keys to what is said to be entities, none of those of entities; without it the data decides. Rows may form
+    sequences along the keys `ways`."""
     rows = len(data[table.columns[0].name])
     parents = [
         np.full(rows, -1, dtype=np.int64) if late else find_parents(key, data, prepared[key.parent].data)
@@ -99,7 +104,7 @@ def _prepare_table(
     number = ordinal.column if ordinal else table.primary_key[0] if len(table.primary_key) == 1 else None
     natural = _natural_order(table, number, data, moments.get(order_column) if order_column else None)
     telling = {c: codes for c, codes in coarse.items() if c != order_column}  # rows sorted by a column agree in it, related or not
-    owner = choose_owner(sorted(plan.heads), parents, natural, telling, moments.get(order_column) if order_column else None)
+    owner = choose_owner(ways, parents, natural, telling, moments.get(order_column) if order_column else None)
     order, sequence = in_sequence(natural, parents[owner]) if owner is not None else (np.arange(rows), None)
     entity = next_entity + np.arange(rows)
     if owner is not None:

@@ -25,7 +25,7 @@ from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
-from synth_engine.model.paths import Path, along_paths
+from synth_engine.model.paths import Path
 from synth_engine.model.skeleton import Skeleton
 from synth_engine.model.training import TrainingResult
 from synth_engine.polymorphic import expanded
@@ -140,8 +140,8 @@ class Model:
 
     `kept` are the tables that are delivered as they are, each with the digest of its rows. `structure` says whether links are
     drawn (`sampled`) or the source's (`original`); of tables whose links are, `skeletons` holds them. `twin` is the schema of the
-    tables, `schema` the one that is learned: polymorphic references are one key a type in it (see `synth_engine.polymorphic`), and of two
-    ways to the same row, `paths`, the longer holds the columns of the shorter.
+    tables, `schema` the one that is learned: polymorphic references are one key a type in it (see `synth_engine.polymorphic`). `paths`
+    are the keys that lead where others do.
     """
 
     twin: Schema
@@ -156,7 +156,7 @@ class Model:
     paths: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.schema = along_paths(expanded(self.twin), self.paths)
+        self.schema = expanded(self.twin)
 
     @property
     def written(self) -> dict[str, TableModel]:
@@ -227,7 +227,7 @@ class Model:
 
     def rules(self) -> list[str]:
         """What is kept to in every row of a twin since it holds in the source, a sentence for each column or key."""
-        found = [path.says(expanded(self.twin)) for path in self.paths]
+        found = [path.says(self.schema) for path in self.paths]
         for name, table in self.written.items():
             labels = {i: key.key.parent for i, key in enumerate(table.keys)}
             found += [f"{name}.{one.column}: {one.says(labels)}" for one in table.derived]
