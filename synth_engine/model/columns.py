@@ -216,7 +216,7 @@ class Columns:
 
     def _of_moments(self, table: TableModel, made: GeneratedTable, one: Derivation, rows: NDArray[np.int64]) -> pa.Array:
         """The values of a column that is told of moments of the row."""
-        operands = [seconds_of(self._there(table, made, name, rows), table.encoder.column(name).data_type) for name in one.operands]
+        operands = [seconds_of(self._there(table, made, name, rows), self._column(table, name).data_type) for name in one.operands]
         return one.column_of(operands, self.model.schema.tables[made.name].column(one.column).data_type)
 
     def order(self, made: GeneratedTable) -> NDArray[np.int64] | None:

@@ -32,11 +32,11 @@ class Constant:
 
 
 def find_constants(one: PreparedTable, fixed: Collection[str]) -> list[Constant]:
-    """The columns that no parent's rows differ in, with the key of most parents for which that is so; not those that something else has a
-    say in: the columns `fixed`, what follows from others, what is told as steps or tells them."""
+    """The columns that no parent's rows differ in, with the key of fewest parents for which that is so: it explains the others. Not those
+    that something else has a say in: the columns `fixed`, what follows from others, what is told as steps or tells them."""
     others = {*fixed, *one.loose, *one.references}
     columns = [c for c in one.own_columns if c.name not in others and c.kind in MODELLED_KINDS]
-    keys = sorted(one.plan.live, key=lambda i: -len(np.unique(one.parents[i]))) if columns else []
+    keys = sorted(one.plan.live, key=lambda i: len(np.unique(one.parents[i]))) if columns else []
     firsts = {i: first_of_parent(one.parents[i]) for i in keys}
     found = []
     for column in columns:

@@ -24,22 +24,26 @@ from synth_engine.schema.types import base_type
 
 
 def find_derivations(
-    columns: Sequence[Column], unique: Collection[str], data: Mapping[str, pa.Array], repeated: Collection[str] = ()
+    columns: Sequence[Column],
+    unique: Collection[str],
+    data: Mapping[str, pa.Array],
+    repeated: Collection[str] = (),
+    summed: Collection[str] = (),
 ) -> list[Derivation]:
     """The columns that follow from others of `columns` in every row, each after those it is computed from. None is in `unique` (values that
-    must not repeat are made otherwise) nor in `repeated` (they follow from a parent, but others may be computed from them)."""
+    must not repeat are made otherwise), `repeated` or `summed` (they follow from parents and children, but others may follow from them)."""
     rows = len(next(iter(data.values()))) if data else 0
     if rows < FEWEST_ROWS:
         return []
     some = sample_of(rows)
     own = [c for c in columns if c.name not in repeated]
-    free = {c.name for c in own if c.name not in unique}
+    free = {c.name for c in own if c.name not in unique and c.name not in summed}
     restated = _copies(own, free, data, some)
-    restated += _of_moments(_others(own, restated), free, data, some)
-    restated += _names_of_parts(_others(own, restated), free, data, some)
+    restated += _of_moments(_others(columns, restated), free, data, some)
+    restated += _names_of_parts(_others(columns, restated), free, data, some)
     copies = [one for one in restated if one.is_copy]
     numbers = [c for c in _others(columns, copies) if c.name not in unique and is_number(c)]
-    return restated + find_formulas(numbers, free - {one.column for one in restated}, data, some)
+    return restated + find_formulas(numbers, free - {one.column for one in restated}, summed, data, some)
 
 
 def _others(columns: Sequence[Column], found: Sequence[Derivation]) -> list[Column]:

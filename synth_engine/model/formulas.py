@@ -36,11 +36,11 @@ error."""
 
 
 def find_formulas(
-    columns: Sequence[Column], free: Collection[str], data: Mapping[str, pa.Array], some: NDArray[np.int64]
+    columns: Sequence[Column], free: Collection[str], exact: Collection[str], data: Mapping[str, pa.Array], some: NDArray[np.int64]
 ) -> list[Derivation]:
     """The numbers among `free` that are computed from others of `columns` in all rows, tried on `some` of them first; each after those that
-    it is computed from."""
-    return _Search(columns, free, data, some).run() if len(columns) > 1 else []
+    it is computed from. `exact` are those that are not drawn, of which small differences are no error."""
+    return _Search(columns, free, exact, data, some).run() if len(columns) > 1 else []
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,16 @@ class _Candidate:
 class _Search:
     """Formulas among numbers. Tried on a handful of rows each, then on some, then on all."""
 
-    def __init__(self, columns: Sequence[Column], free: Collection[str], data: Mapping[str, pa.Array], some: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        free: Collection[str],
+        exact: Collection[str],
+        data: Mapping[str, pa.Array],
+        some: NDArray[np.int64],
+    ) -> None:
         self.columns, self.data = columns, data
+        self.exact = {j for j, c in enumerate(columns) if c.name in exact}
         taken = pa.array(some)
         self.values = np.stack([numbers_of(data[c.name].take(taken), c) for c in columns], axis=1)
         known = np.isfinite(self.values)
@@ -167,7 +175,8 @@ class _Search:
             return False
         if "/ b" in one.formula and self.levels[one.column] < FEWER * max(self.levels[j] for j in one.operands):
             return False
-        if form.is_sum and self.spread[one.column] < LARGEST * max(self.spread[j] for j in one.operands):
+        drawn = not self.exact.issuperset(one.operands)
+        if form.is_sum and drawn and self.spread[one.column] < LARGEST * max(self.spread[j] for j in one.operands):
             return False
         for place, idle in enumerate(form.idle):
             less = [np.full(len(values), idle) if i == place else operand for i, operand in enumerate(operands)]

@@ -138,12 +138,13 @@ class _Learner:
 
     def _encode(self, name: str, one: PreparedTable) -> None:
         wanted = self.config.columns.get(name, {})
-        constants = find_constants(one, settled_otherwise(one.table))
+        fixed = settled_otherwise(one.table).union(aggregate.column for aggregate in self.aggregates[name])
+        constants = find_constants(one, fixed)
         shared = {constant.column: constant.key for constant in constants}
         one.derived = protected(one.derived, one, self.settings, shared)
         there = () if name in self.model.kept else self.tokens  # a kept table is encoded again when it is delivered, by its own rows
         encoded = {other: (self.model.tables[other].encoder, self.tokens[other]) for other in there}
-        found = encode_table(one, self.prepared, self.settings, self.seed, wanted, encoded)
+        found = encode_table(one, self.prepared, self.settings, self.seed, wanted, encoded, fixed)
         encoder, self.tokens[name], self.learned[name], dependencies = found
         generators = {
             c: KeyGenerator.fit(

@@ -23,7 +23,7 @@ from synth_engine.model.ordinals import find_ordinal
 from synth_engine.model.owners import choose_owner, in_sequence, key_to_entity, windows
 from synth_engine.model.paths import Path, led
 from synth_engine.model.prepared import PreparedTable, find_parents, is_moment
-from synth_engine.model.rules import find_rules, settled_otherwise, tell_by_steps
+from synth_engine.model.rules import find_rules, tell_by_steps
 from synth_engine.randomness import stream, uniforms
 from synth_engine.schema import ForeignKey, Kind, Schema, Table
 from synth_engine.schema.types import base_type
@@ -204,9 +204,11 @@ def encode_table(
     seed: int,
     wanted: Mapping[str, ColumnSettings],
     encoded: Mapping[str, tuple[TableEncoder, NDArray[np.int32]]],
+    fixed: Collection[str] = (),
 ) -> tuple[TableEncoder, NDArray[np.int32], NDArray[np.bool_], list[Dependency]]:
     """Fit the table's encoders, with the formats that are `wanted`, and encode it: (encoder, tokens, which tokens to learn, which settle
-    others). `encoded` are the encoders and tokens of parents, as far as rare values are placed by what parents have."""
+    others). `encoded` are the encoders and tokens of parents, as far as rare values are placed by what parents have, `fixed` the columns
+    that neither settle others nor are settled by them."""
     references = one.reference_values(prepared)
     pairs = {name: list(zip(one.references[name], references[name], strict=True)) for name in one.references}
     columns, data = one.drawn_columns, {**one.data, **one.loose}
@@ -214,7 +216,7 @@ def encode_table(
     later = one.later
     encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name), wanted, unique, later)
     tokens, learn = encoder.encode(data, references, later)
-    dependencies = find_dependencies(encoder, tokens, one.entity, settled_otherwise(one.table) | one.loose.keys())
+    dependencies = find_dependencies(encoder, tokens, one.entity, {*fixed, *one.loose})
     place_rare_values(tokens, encoder, data, traits_of_parents(one, encoded), stream(seed, "rare", one.table.name))
     return (
         encoder,

@@ -29,16 +29,18 @@ def find_rules(
     parents: Sequence[NDArray[np.int64]],
     prepared: Mapping[str, PreparedTable],
     given: Collection[str] = (),
+    summed: Collection[str] = (),
 ) -> list[Derivation]:
-    """What of the `columns` follows from parents, then what follows from the row; nothing that is `given` otherwise."""
+    """What of the `columns` follows from parents, then what follows from the row; nothing that is `given` otherwise, or `summed` up from
+    children."""
     unique = settled_otherwise(table).union(given)
     above = {i: (parents[i], prepared[plan.keys[i].parent]) for i in plan.live if plan.keys[i].parent in prepared}
     told = {
         i: (at, [other.table.column(c.name) for c in other.value_columns if c.name not in other.loose], other.data)
         for i, (at, other) in above.items()
     }
-    repeated = find_repeated(columns, unique, data, told)
-    return repeated + find_derivations(columns, unique, data, {one.column for one in repeated})
+    repeated = find_repeated(columns, unique.union(summed), data, told)
+    return repeated + find_derivations(columns, unique, data, {one.column for one in repeated}, summed)
 
 
 def settled_otherwise(table: Table) -> frozenset[str]:
@@ -70,21 +72,37 @@ def add_up(
     without the others."""
     found: dict[str, list[Aggregate]] = {name: [] for name in prepared}
     moved: dict[str, set[str]] = {name: set() for name in prepared}
+    circular: dict[str, set[str]] = {name: set() for name in prepared}
     for name, one in prepared.items():
         if name in kept:
             continue
-        unmoved = find_aggregates(one, prepared, settled_otherwise(one.table).union(given.get(name, ())))
-        found[name] = [aggregate for aggregate in unmoved if not _tells_others(aggregate, unmoved, one, prepared)]
-        moved[name] = {aggregate.column for aggregate in found[name]}
-        if moved[name].intersection(derivation.column for derivation in one.derived):
+        sums = find_aggregates(one, prepared, settled_otherwise(one.table).union(given.get(name, ())))
+        found[name] = [aggregate for aggregate in sums if not _tells_others(aggregate, sums, one, prepared)]
+        summed = {aggregate.column for aggregate in found[name]}
+        if summed:
             columns = [one.table.column(c.name) for c in one.value_columns if c.name not in one.loose]
-            fixed = moved[name].union(given.get(name, ()))
-            one.derived = find_rules(columns, one.table, one.plan, one.data, one.parents, prepared, fixed)
+            fixed = circular[name].union(given.get(name, ()))
+            one.derived = find_rules(columns, one.table, one.plan, one.data, one.parents, prepared, fixed, summed)
             tell_by_steps(one, prepared)
         copies = ((copy, one.keys[copy.key].parent) for copy in one.derived if copy.key is not None)
-        moved[name] |= {copy.column for copy, parent in copies if copy.operands[0] in moved[parent]}
+        moved[name] = summed | {copy.column for copy, parent in copies if copy.operands[0] in moved[parent]}
         one.derived = _untorn(one, moved[name])
+        for aggregate in found[name]:
+            circular[aggregate.child] |= _in_circle(aggregate, prepared[aggregate.child], moved[name])
     return found
+
+
+def _in_circle(aggregate: Aggregate, child: PreparedTable, moved: Collection[str]) -> set[str]:
+    """The columns of children by which what is summed up hangs on the sum itself, once it is repeated there; they are drawn from now on."""
+    hanging = {copy.column for copy in child.derived if copy.key == aggregate.key and copy.operands[0] in moved}
+    computed: set[str] = set()
+    for one in child.derived:
+        if one.key is None and (hanging | computed).intersection(one.operands):
+            computed.add(one.column)
+    if aggregate.of not in computed:
+        return set()
+    child.derived = [one for one in child.derived if one.column not in computed]
+    return computed
 
 
 def _tells_others(aggregate: Aggregate, found: Sequence[Aggregate], one: PreparedTable, prepared: Mapping[str, PreparedTable]) -> bool:

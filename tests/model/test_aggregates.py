@@ -386,3 +386,60 @@ def test_sums_of_what_is_computed_from_other_sums_add_up():
     twin = generate(model, seed=1)
     assert np.allclose(floats(twin["orders"], "cost"), summed(floats(twin["lines"], "cost"), joined(twin, "lines", "orders"), 300))
     assert np.allclose(floats(twin["lines"], "cost"), floats(twin["lines"], "quantity") * floats(twin["lines"], "unit_cost"), atol=0.01)
+
+
+def boxes(**more: np.ndarray) -> tuple[Schema, dict[str, pa.Table]]:
+    """Boxes and the weights of what is in them, with `more` columns of boxes (of 300 rows) or of slots (of 900)."""
+    rng = np.random.default_rng(15)
+    box = np.r_[np.arange(300), rng.integers(0, 300, 600)]
+    weight = rng.integers(5, 40, 900).astype(float)
+    tables = {
+        "boxes": {"id": np.arange(300), "total": np.bincount(box, weight)},
+        "slots": {"id": np.arange(900), "box": box, "weight": weight},
+    }
+    for name, values in more.items():
+        tables["boxes" if len(values) == 300 else "slots"][name] = values
+    kinds = {"i": (Kind.CATEGORY, "int64"), "f": (Kind.DECIMAL, "float64"), "U": (Kind.CATEGORY, "string")}
+    ids = {name: Column(name, Kind.IDENTIFIER, "int64", False) for name in ("id", "box")}
+    columns = {
+        name: tuple(ids.get(c) or Column(c, *kinds[values.dtype.kind]) for c, values in data.items()) for name, data in tables.items()
+    }
+    to_box = ForeignKey(("box",), "boxes", ("id",))
+    schema = Schema.of([Table("boxes", columns["boxes"], ("id",)), Table("slots", columns["slots"], ("id",), foreign_keys=(to_box,))])
+    return schema, {name: pa.table(data) for name, data in tables.items()}
+
+
+def test_what_is_summed_up_does_not_hang_on_its_own_sum():
+    """A slot's weight is its share of the box's total, which is the sum of the weights: one of the two must be drawn."""
+    _, tables = boxes()
+    box, weight = tables["slots"]["box"].to_numpy(), tables["slots"]["weight"].to_numpy()
+    total = tables["boxes"]["total"].to_numpy()[box]
+    schema, tables = boxes(box_total=total, share=weight / total)
+    model = learn(schema, tables, CONFIG)
+    assert {"boxes.total: sum(weight) of its rows of slots", "slots.box_total: the same as total of its row of boxes"} <= set(model.rules())
+    assert "slots.weight: computed" not in str(model.rules())
+    twin = generate(model)
+    at = pc.index_in(twin["slots"]["box"], value_set=twin["boxes"]["id"].combine_chunks()).to_numpy()
+    assert np.allclose(floats(twin["boxes"], "total")[np.unique(at)], np.bincount(at, floats(twin["slots"], "weight"), 300)[np.unique(at)])
+    assert floats(twin["slots"], "weight").max() < 40
+
+
+def test_what_sums_up_neither_settles_nor_is_shared():
+    _, tables = boxes()
+    count = np.bincount(tables["slots"]["box"].to_numpy(), minlength=300)
+    schema, tables = boxes(n=count, size=np.where(count > 3, "big", "small"))
+    rules = learn(schema, tables, CONFIG).rules()
+    assert "boxes.n: count(*) of its rows of slots" in rules and not any("settled" in rule for rule in rules)
+
+
+def test_two_sums_make_a_third_number_however_small_the_difference():
+    """Taxes are gross less net, each the sum of the lines."""
+    _, tables = boxes()
+    weight, box = tables["slots"]["weight"].to_numpy(), tables["slots"]["box"].to_numpy()
+    gross = (weight * np.random.default_rng(16).choice([1.07, 1.19], 900)).round(2)
+    total = summed(gross, box, 300)
+    schema, tables = boxes(gross=gross, gross_total=total, tax=(total - tables["boxes"]["total"].to_numpy()).round(2))
+    model = learn(schema, tables, CONFIG)
+    assert "boxes.tax: computed as gross_total - total" in model.rules()
+    twin = generate(model)["boxes"]
+    assert np.allclose(floats(twin, "tax"), floats(twin, "gross_total") - floats(twin, "total"), atol=1e-9)

@@ -395,3 +395,22 @@ def test_rows_out_of_bounds_keep_what_they_can_and_differ_from_one_another():
     assert np.quantile(floats(twin, "price"), 0.99) > 0.6 * np.quantile(price, 0.99)
     assert twin.to_pandas().duplicated(["price", "quantity"]).mean() < 0.3
     assert floats(twin, "total").min() >= (price * quantity).min() and floats(twin, "total").max() <= (price * quantity).max()
+
+
+def test_parts_of_a_date_that_repeats_the_parents_are_parts_of_it():
+    rng = np.random.default_rng(18)
+    day, order = (18_000 + rng.integers(0, 1_500, 200)).astype(np.int32), rng.integers(0, 200, 800)
+    placed, month = Column("placed", Kind.DATE, "date", False), Column("month", Kind.INTEGER, "int64")
+    lines = (ID, Column("order", Kind.IDENTIFIER, "int64", False), replace(placed, name="placed_on"), month)
+    to_order = ForeignKey(("order",), "orders", ("id",))
+    schema = Schema.of([Table("orders", (ID, placed), ("id",)), Table("lines", lines, ("id",), foreign_keys=(to_order,))])
+    dates = pa.array(day).cast(pa.date32())
+    of_line = dates.take(pa.array(order))
+    tables = {
+        "orders": pa.table({"id": np.arange(200), "placed": dates}),
+        "lines": pa.table({"id": np.arange(800), "order": order, "placed_on": of_line, "month": pc.month(of_line)}),
+    }
+    model = learn(schema, tables, CONFIG)
+    assert model.rules() == ["lines.placed_on: the same as placed of its row of orders", "lines.month: the month of placed_on"]
+    twin = generate(model)["lines"]
+    assert twin["month"].to_pylist() == pc.month(twin["placed_on"]).to_pylist()

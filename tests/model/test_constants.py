@@ -122,3 +122,24 @@ def test_what_rows_share_settles_the_same_for_all_of_them():
     twin = generate(learn(Schema.of([schema.tables["doctors"], wider]), tables, CONFIG))["visits"].to_pandas()
     assert (twin.groupby("doctor")[["ward", "building"]].nunique() == 1).all(axis=None)
     assert ((twin["ward"] == "a") == (twin["building"] == "north")).all()
+
+
+def test_of_two_keys_the_one_of_fewest_parents_explains_the_other():
+    """All lines of an order come from one warehouse, in one city each: the city is the warehouse's."""
+    rng = np.random.default_rng(17)
+    order = np.sort(rng.integers(0, 200, 900))
+    warehouse = rng.integers(0, 12, 200)[order]
+    city = Column("city", Kind.CATEGORY, "string", False)
+    ids, *keys = (Column(name, Kind.IDENTIFIER, "int64", False) for name in ("id", "order", "warehouse"))
+    to = tuple(ForeignKey((name,), f"{name}s", ("id",)) for name in ("order", "warehouse"))
+    lines = Table("visits", (ids, *keys, city), ("id",), foreign_keys=to)
+    schema = Schema.of([Table("orders", (ids,), ("id",)), Table("warehouses", (ids,), ("id",)), lines])
+    towns = pa.array([f"town {w % 5}" for w in warehouse])
+    tables = {
+        "orders": pa.table({"id": np.arange(200)}),
+        "warehouses": pa.table({"id": np.arange(12)}),
+        "visits": pa.table({"id": np.arange(900), "order": order, "warehouse": warehouse, "city": towns}),
+    }
+    model = learn(schema, tables, CONFIG)
+    assert model.rules() == ["visits.city: the same in all rows of one row of warehouses"]
+    assert (generate(model)["visits"].to_pandas().groupby("warehouse")["city"].nunique() == 1).all()
