@@ -147,7 +147,7 @@ def _matched(
     values = _values(one, target)(rows)
     without = values[np.isnan(found)]
     if not len(without):
-        childless: float | str | None = 0.0 if function == "count" else DRAWN
+        childless: float | str | None = 0.0 if function in ("count", "sum") else DRAWN
     else:
         childless = None if np.isnan(without).all() else 0.0
     finite = values[np.isfinite(values)]

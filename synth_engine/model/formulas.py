@@ -102,12 +102,14 @@ class _Search:
         return [found[j] for j in sorted(found, key=lambda j: (len(operands[j] & found.keys()), j))]
 
     def _preference(self, one: _Candidate) -> tuple[float, ...]:
-        """What comes first: simple formulas (a + b is no simpler than a - b), short factors, then results of the largest spread, and the
-        last columns."""
+        """What comes first: simple formulas (a + b is no simpler than a - b), multiples that are told finely by short factors, then results
+        of the largest spread, and the last columns."""
         form, names = FORMS[one.formula], list(FORMS)
         alike = [name for name in names if (FORMS[name].is_sum, FORMS[name].operands) == (form.is_sum, form.operands)]
         rank = names.index(alike[0] if form.is_sum else one.formula)
-        return (rank, len(f"{one.factor:.12g}"), -self.spread[one.column], -one.column, *one.operands)
+        places = self.places[one.column]
+        finely = 0 if one.formula != MULTIPLE else -np.inf if places is None else -places
+        return (rank, finely, len(f"{one.factor:.12g}"), -self.spread[one.column], -one.column, *one.operands)
 
     def _derivation(self, one: _Candidate) -> Derivation:
         names = tuple(self.columns[j].name for j in one.operands)

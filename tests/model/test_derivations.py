@@ -96,6 +96,12 @@ def test_multiples_are_found_with_the_shortest_factor_that_fits(factor: float, t
     )
 
 
+def test_of_two_multiples_the_one_told_finely_is_computed():
+    """A rounded number of pieces is .8 times their price, too, but the price would not be 1.19 of them."""
+    pieces = shop()["quantity"].astype(float)
+    assert found({"pieces": pieces, "price": (1.19 * pieces).round(2)}) == {"price": "computed as 1.19 * pieces"}
+
+
 def test_the_share_of_a_tax_is_found_through_the_rounding():
     price = shop(2_000)["price"]
     assert found({"price": price, "tax": (0.19 * price).round(2)}) == {"tax": "computed as 0.19 * price"}
