@@ -48,12 +48,18 @@ def protected(derived: Sequence[Derivation], one: PreparedTable, settings: Encod
 
 
 def _names_of_many(one: Derivation, prepared: PreparedTable, fewest: int) -> tuple[tuple[int, Name], ...]:
+    """The names that enough entities have, with their numbers; years only such that enough have, too: the first may be one person's."""
     moment = prepared.table.column(one.operands[0])
     number = one.compute([seconds_of(prepared.data[moment.name], moment.data_type)])
     known = np.isfinite(number)
-    place = np.searchsorted([number for number, _ in one.names], number[known])
-    entities = entity_count_of_values(place.astype(np.int64), prepared.entity[known] - prepared.entity.min(initial=0), len(one.names))
-    return tuple(name for name, many in zip(one.names, entities, strict=True) if many >= fewest)
+    place = np.searchsorted([number for number, _ in one.names], number[known]).astype(np.int64)
+    names = list(dict.fromkeys(name for _, name in one.names))
+    of_number = np.array([names.index(name) for _, name in one.names])
+    entity = prepared.entity[known] - prepared.entity.min(initial=0)
+    with_number = entity_count_of_values(place, entity, len(one.names))
+    with_name = entity_count_of_values(of_number[place], entity, len(names))
+    told = (with_name[of_number] >= fewest) & ((with_number >= fewest) | (not one.formula.startswith("year")))
+    return tuple(name for name, is_told in zip(one.names, told, strict=True) if is_told)
 
 
 def compute(table: TableModel, made: GeneratedTable, schema: Table, hidden: int, decode: Decode) -> None:
