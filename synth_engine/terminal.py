@@ -124,8 +124,7 @@ def show_step(manifest: Manifest, finished_now: Collection[str]) -> None:
         console.print(f"{manifest.step}: nothing to do, it was done before, at {_finished([manifest])}, and nothing has changed since")
     for table, count in manifest.facts.get("rows", {}).items():
         console.print(f"  {escape(table)}: {count:,} rows")
-    _show_entities(console, manifest)
-    _show_rules(console, manifest)
+    _show_training(console, manifest)
     for fault in manifest.facts.get("key_faults", []):
         console.print(f"  {escape(fault)}, treated as policy says")
 
@@ -150,8 +149,7 @@ def show_run(manifests: Mapping[str, Manifest], workspace: str, finished_now: Co
     for table, count in real.items():
         grid.add_row(escape(table), f"{count:,}", f"{synthetic[table]:,}")
     console.print(grid)
-    _show_entities(console, manifests["train"])
-    _show_rules(console, manifests["train"])
+    _show_training(console, manifests["train"])
     validation = manifests["validate"].facts
     console.print(f"validation: {'passed' if validation['passed'] else 'failed'}, {validation['expectations']} expectations")
     console.print(f"times: {', '.join(f'{step} {_seconds(manifest)}' for step, manifest in manifests.items())}", soft_wrap=True)
@@ -164,22 +162,14 @@ def show_run(manifests: Mapping[str, Manifest], workspace: str, finished_now: Co
         console.print(f"done before and not repeated: {', '.join(manifest.step for manifest in before)}")
 
 
-def _show_entities(console: Console, train: Manifest) -> None:
-    """Whom values are protected for; other steps and earlier releases say nothing of it."""
-    entities = train.facts.get("entities", [])
-    if entities:
-        console.print("values are protected for:")
-    for entity in entities:
-        console.print(f"  {escape(entity)}", soft_wrap=True)
-
-
-def _show_rules(console: Console, train: Manifest) -> None:
-    """What holds in every row."""
-    rules = train.facts.get("rules", [])
-    if rules:
-        console.print("kept to in every row:")
-    for rule in rules:
-        console.print(f"  {escape(rule)}", soft_wrap=True)
+def _show_training(console: Console, train: Manifest) -> None:
+    """Whom values are protected for, and what holds in every row; other steps and earlier releases say nothing of it."""
+    for title, name in (("values are protected for:", "entities"), ("kept to in every row:", "rules")):
+        lines = train.facts.get(name, [])
+        if lines:
+            console.print(title)
+        for line in lines:
+            console.print(f"  {escape(line)}", soft_wrap=True)
 
 
 def _console() -> Console:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -63,9 +64,10 @@ def _names_of_many(one: Derivation, prepared: PreparedTable, fewest: int) -> tup
 
 
 def compute(table: TableModel, made: GeneratedTable, schema: Table, hidden: int, decode: Decode) -> None:
-    """Add the computed columns to those of `made`. Rows of which one would lie outside of its bounds, or be null where it must not, get all
-    that is computed from of other rows, whose results are the most extreme within: they could otherwise be beyond all real ones (a discount
-    larger than the price). Where no row is within, they stay outside. `hidden` is the number of the row's hidden tokens."""
+    """Add the computed columns to those of `made`. Rows of which one would lie outside of its bounds, or be null where it must not, get
+    what that is computed from of another row within: they could otherwise be beyond all real ones (a discount larger than the price). All
+    but its first operand, of the row in which that is nearest; and all, of the most extreme rows within, where that does not do. Where no
+    row is within, they stay outside. `hidden` is the number of the row's hidden tokens."""
     _Computation(table, made, schema, hidden, decode).run()
 
 
@@ -84,9 +86,9 @@ class _Computation:
 
     def run(self) -> None:
         results, outside = self.results()
-        for choose in (self._beside, self._within):
+        for choose, kept in ((self._beside, self._pivots), (self._within, set[str]())):
             if outside.any() and ((source := choose(results, outside)) >= 0).any():
-                self._draw_again(source, self._pivots() if choose == self._beside else ())
+                self._draw_again(source, kept)
                 results, outside = self.results()
         self.write(results)
         for c in self.table.encoder.columns:  # what was drawn in their place told the columns after it, children are told what it came to
@@ -126,6 +128,7 @@ class _Computation:
     def _values(self, name: str, rows: NDArray[np.int64]) -> pa.Array:
         return self.made.columns[name].take(pa.array(rows)) if name in self.made.columns else self.decode(name, rows)
 
+    @cached_property
     def _pivots(self) -> set[str]:
         """Of what each bounded column is computed from the first that is drawn for the row, which is kept as far as that goes; with what it
         is linked to."""
@@ -140,7 +143,7 @@ class _Computation:
         good = np.flatnonzero(outside == 0)
         for number, one in enumerate(self.computed, 1):
             rows = np.flatnonzero(np.abs(outside) == number)
-            pivot = next((name for name in one.operands if name in self._pivots()), None)
+            pivot = next((name for name in one.operands if name in self._pivots), None)
             if not len(rows) or pivot is None:
                 continue
             values = to_floats(self._values(pivot, np.arange(self.made.rows)), self.schema.column(pivot).data_type)
@@ -186,10 +189,10 @@ class _Computation:
     def _linked(self, names: set[str]) -> set[str]:
         """The columns with those that they are told from or tell, settle or are settled by; without those that rows of one parent share."""
         shared = {constant.column for constant in self.table.constants}
-        of_slot = {slot: c.column.name for c in self.table.encoder.columns for slot in c.slots}
+        name_of = self.table.encoder.name_of
         told = self.table.references.items()
         linked = [{name, *(r.column for r in references if r.source == "row")} for name, references in told]
-        linked += [{of_slot[one.slot], of_slot[one.of]} for one in self.table.dependencies]
+        linked += [{name_of(one.slot), name_of(one.of)} for one in self.table.dependencies]
         found = names - shared
         while more := {name for group in linked if group & found for name in group} - found - shared:
             found |= more

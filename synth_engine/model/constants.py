@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth_engine.codes import joint_codes
-from synth_engine.model.evidence import CHANCE, sample_of
+from synth_engine.model.evidence import is_chance, sample_of
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.schema.model import MODELLED_KINDS
 
@@ -62,4 +62,4 @@ def _is_constant(values: pa.Array, first: NDArray[np.int64]) -> bool:
             return False
     others = int((first != np.arange(len(first))).sum())
     commonest = np.unique(code, return_counts=True)[1].max() / len(code)
-    return bool(commonest < 1 and others * np.log(commonest) < np.log(CHANCE))
+    return not is_chance(others, float(commonest))

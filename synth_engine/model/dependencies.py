@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from synth_engine.encode.base import Tokens, entity_count_of_values
 from synth_engine.encode.category import RARE, CategoryEncoder
 from synth_engine.encode.table import TableEncoder
-from synth_engine.model.evidence import CHANCE, sample_of
+from synth_engine.model.evidence import is_chance, sample_of
 
 FIRST = RARE + 1
 """The first token of a category that may be written."""
@@ -87,4 +87,4 @@ def _is_chance(of: NDArray[np.int32], token: NDArray[np.int32], entity: NDArray[
     known = of >= FIRST
     entities = entity_count_of_values(of[known].astype(np.int64), entity[known] - entity[known].min(), int(of.max()) + 1)
     commonest = np.bincount(token[known]).max() / known.sum()
-    return bool(np.maximum(entities - 1, 0).sum() * np.log(commonest) > np.log(CHANCE))
+    return is_chance(int(np.maximum(entities - 1, 0).sum()), float(commonest))

@@ -15,7 +15,7 @@ from synth_engine.encode.calendar import BETWEEN, NAMED, PARTS, seconds_of
 from synth_engine.encode.derived import OF_MOMENTS, SAME, Derivation, Name, agree, tolerance
 from synth_engine.encode.number import decimal_places
 from synth_engine.encode.table import PLAIN_TYPES
-from synth_engine.model.evidence import CHANCE, CHUNK, FEWEST_ROWS, is_no_chance, is_number, numbers_of, sample_of
+from synth_engine.model.evidence import CHUNK, FEWEST_ROWS, is_chance, is_no_chance, is_number, numbers_of, sample_of
 from synth_engine.model.formulas import FEWEST_VALUES, find_formulas
 from synth_engine.model.prepared import is_moment
 from synth_engine.schema import Column, Kind
@@ -172,8 +172,7 @@ def _names(part: Floats, values: pa.Array) -> tuple[tuple[int, Name], ...]:
     number, code = part[known].astype(np.int64), code[known]
     numbers, first, place, counts = np.unique(number, return_index=True, return_inverse=True, return_counts=True)
     commonest = np.bincount(code).max() / len(code)
-    by_chance = (counts - 1).sum() * np.log(commonest) > np.log(CHANCE)
-    if by_chance or not np.array_equal(code[first][place.reshape(-1)], code):
+    if is_chance(int((counts - 1).sum()), float(commonest)) or not np.array_equal(code[first][place.reshape(-1)], code):
         return ()
     names = encoded.dictionary.take(pa.array(code[first])).to_pylist()
     return tuple(zip(numbers.tolist(), names, strict=True))

@@ -32,13 +32,18 @@ def sample_of(rows: int) -> NDArray[np.int64]:
     return np.unique((uniforms(0, np.arange(MOST_COMPARED)) * rows).astype(np.int64))
 
 
+def is_chance(times: int, likely: float) -> bool:
+    """Whether something so `likely` could well happen so many times by chance."""
+    return bool(times * np.log(likely) >= np.log(CHANCE))
+
+
 def is_no_chance(values: pa.Array, times: int) -> bool:
     """Whether others of the same shares would not be equal to these so many times by chance."""
     known = values.drop_null()
     if len(known) < FEWEST_ROWS:
         return False
     shares = np.r_[known.value_counts().field("counts").to_numpy(), values.null_count] / len(values)
-    return bool(times * np.log(np.square(shares).sum()) < np.log(CHANCE))
+    return not is_chance(times, float(np.square(shares).sum()))
 
 
 def is_number(column: Column) -> bool:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synth_engine.codes import joint_codes
-from synth_engine.model.evidence import CHANCE, FEWEST_ROWS, sample_of
+from synth_engine.model.evidence import FEWEST_ROWS, is_chance, sample_of
 from synth_engine.model.prepared import find_parents
 from synth_engine.schema import ForeignKey, Schema, Table
 
@@ -141,7 +141,7 @@ def _agree(tables: Mapping[str, pa.Table], name: str, by: ForeignKey, direct: Fo
         if known.sum() < FEWEST_ROWS or same.mean() < AGREEING:
             return False
         shares = np.bincount(np.unique(own[known], return_inverse=True)[1].reshape(-1)) / known.sum()
-        if len(np.unique(at[known])) * np.log(np.square(shares).sum()) > np.log(CHANCE):
+        if is_chance(len(np.unique(at[known])), float(np.square(shares).sum())):
             return False
     return True
 

@@ -232,8 +232,8 @@ class Model:
             labels = {i: key.key.parent for i, key in enumerate(table.keys)}
             found += [f"{name}.{one.column}: {one.says(labels)}" for one in table.derived]
             found += [f"{name}.{one.column}: {one.says()}" for one in table.aggregates]
-            of_slot = {slot: c.column.name for c in table.encoder.columns for slot in c.slots}
-            found += [f"{name}.{of_slot[one.slot]}: settled by {of_slot[one.of]}" for one in table.dependencies]
+            settled = ((table.encoder.name_of(one.slot), table.encoder.name_of(one.of)) for one in table.dependencies)
+            found += [f"{name}.{column}: settled by {of}" for column, of in settled]
             found += [f"{name}.{one.column}: the same in all rows of one row of {labels[one.key]}" for one in table.constants]
         return found
 
