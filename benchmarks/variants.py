@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_engine.encode import relative
-from synth_engine.model import kept, learning, preparation, rules, sampling, training
+from synth_engine.model import kept, learning, memorisation, preparation, rules, sampling, training
 from synth_engine.model.partners import Partners
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.state import TableModel
@@ -108,6 +108,7 @@ VARIANTS: dict[str, Variant] = {
             (learning, "find_paths"): _no_rules,
         },
     ),
+    "unrestrained": Variant("what is learned by heart is not held back", {(memorisation, "DECAY"): 0.0, (memorisation, "PULL"): 0.0}),
     "half-width": Variant("hidden layers half as wide", _sizes(hidden=32, recurrent=64)),
     "double-width": Variant("hidden layers twice as wide", _sizes(hidden=128, recurrent=256)),
     "coarse": Variant("half the bins a column", _sizes(bins=32)),

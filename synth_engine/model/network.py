@@ -26,6 +26,8 @@ WAVES = 6
 """Cosines that a smooth start is mixed from."""
 BLOCKS = 4
 """Parts that the product over slots in their own order is taken in."""
+UNTOLD = -100
+"""Stands for tokens that nothing is learned from (PyTorch's cross-entropy leaves it out)."""
 WINDOW = 32
 """Rows of a sequence after which the recurrent state starts anew (the previous row stays known)."""
 
@@ -202,7 +204,7 @@ class RowNetwork(nn.Module):
         first = self._in_own_order(embedded) if mask is None else self._in_order_of(embedded, mask)
         if side is not None:
             first = first + side
-        first = functional.relu(first.view(-1, slots, h) + self.bias)
+        first = first.view(-1, slots, h) + self.bias  # a straight way besides the bent one: most of what columns tell is straight
         second = torch.baddbmm(self.deeper_bias[:, None, :], first.transpose(0, 1), self.deeper).transpose(0, 1)
         return self._dropped(first + functional.relu(second))
 
@@ -232,15 +234,28 @@ class RowNetwork(nn.Module):
     def loss(self, hidden: Tensor, tokens: Tensor, learn: Tensor | None) -> Tensor:
         """Cross-entropy in nats, summed over slots and averaged over rows."""
         total = hidden.new_zeros(())
+        for _, logits, target in self._told(hidden, tokens, learn):
+            total = total + functional.cross_entropy(logits.flatten(0, 1), target.reshape(-1), reduction="sum")
+        return total / max(tokens.shape[0], 1)
+
+    def slot_losses(self, hidden: Tensor, tokens: Tensor, learn: Tensor | None) -> Tensor:
+        """Cross-entropy in nats summed over rows, and the number of tokens that it is the sum of, for each slot: (2, slots)."""
+        found = hidden.new_zeros((2, len(self.shape.slots)), dtype=torch.float64)
+        for slots, logits, target in self._told(hidden, tokens, learn):
+            each = functional.cross_entropy(logits.flatten(0, 1), target.reshape(-1), reduction="none").view(target.shape)
+            found[0, slots] = each.double().sum(dim=1)
+            found[1, slots] = (target != UNTOLD).double().sum(dim=1)
+        return found
+
+    def _told(self, hidden: Tensor, tokens: Tensor, learn: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For slots of like vocabulary size their numbers, their logits (slots, rows, tokens) and the tokens to be told (slots, rows)."""
         for i in range(len(self.buckets)):
             slots = getattr(self, f"members_{i}")
             bias = self.head_bias[i].masked_fill(getattr(self, f"outside_{i}"), -1e9)  # cheaper than to fill the logits of all rows
-            logits = torch.baddbmm(bias[:, None, :], hidden[:, slots].transpose(0, 1), self.heads[i])
             target = tokens[:, slots].T
             if learn is not None:
-                target = target.masked_fill(~learn[:, slots].T, -100)
-            total = total + functional.cross_entropy(logits.flatten(0, 1), target.reshape(-1), ignore_index=-100, reduction="sum")
-        return total / max(tokens.shape[0], 1)
+                target = target.masked_fill(~learn[:, slots].T, UNTOLD)
+            yield slots, torch.baddbmm(bias[:, None, :], hidden[:, slots].transpose(0, 1), self.heads[i]), target
 
     # -- generation ----------------------------------------------------------------------------------------------------
 
@@ -252,7 +267,6 @@ class RowNetwork(nn.Module):
             first = first + embedded[:, :slot].flatten(1) @ self.inputs[:slot, :, slot, :].flatten(0, 1)
         if side is not None:
             first = first + side[:, slot * h : (slot + 1) * h]
-        first = functional.relu(first)
         hidden = first + functional.relu(first @ self.deeper[slot] + self.deeper_bias[slot])
         bucket, place = self.home[slot]
         size = self.shape.slots[slot]

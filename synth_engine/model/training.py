@@ -17,6 +17,7 @@ from synth_engine.model.context import Context, ResidentContext
 from synth_engine.model.cooccurrence import occurring_with
 from synth_engine.model.devices import home_of, moved
 from synth_engine.model.distributed import ALONE, Team
+from synth_engine.model.memorisation import Restraint, frequency_losses
 from synth_engine.model.network import WINDOW, NetworkShape, RowNetwork, flushed_denormals, half_precision, order_mask, position_features
 from synth_engine.model.optimiser import AdamW
 from synth_engine.model.relevance import related_slots
@@ -48,6 +49,8 @@ MOST_EVALUATED = 32_768
 """Held-out rows by which a training is judged: more would cost time and tell no more."""
 LARGEST_EVALUATED = MOST_EVALUATED // 8
 """Rows of a batch of these at most, so that there are some to choose from."""
+FEWEST_COMPARED = 1_000
+"""Rows learned from that the held-out ones are compared with, if there are so many."""
 
 
 @dataclass
@@ -140,11 +143,16 @@ def train(
     network.to(device)
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)
-    trainer = _Trainer(network, feeder, schedule, team)
+    learn = None if examples.learn is None else examples.learn[:rows]
+    frequencies = frequency_losses(examples.tokens[:rows], learn, held_out[:rows], shape.slots)
+    trainer = _Trainer(network, feeder, schedule, team, Restraint(network, examples.slot_positions, frequencies))
     most = schedule.batch_rows * team.size
     size = int(np.clip(np.count_nonzero(training) // FEWEST_STEPS, SMALLEST_BATCH, most))
+    unknown, once = (
+        feeder.batches(chosen, min(most, LARGEST_EVALUATED))(None) for chosen in (held_out, training & (np.arange(len(training)) < rows))
+    )
     with flushed_denormals():
-        return network, trainer.run(feeder.batches(training, size), feeder.batches(held_out, min(most, LARGEST_EVALUATED)), rng, report)
+        return network, trainer.run(feeder.batches(training, size), unknown, once, rng, report)
 
 
 def _dropout(rows: int, slots: int) -> float:
@@ -221,10 +229,21 @@ class _Feeder:
     def loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor | None) -> tuple[torch.Tensor, int]:
         """Mean loss of a batch and its number of rows, of which those without weight do not count."""
         with half_precision(self.device):
-            loss, rows = self._loss(network, batch, mask)
-        return loss, rows if batch.within is None or batch.within.weight else 0
+            hidden, tokens, learn = self._hidden(network, batch, mask)
+            loss = network.loss(hidden, tokens, learn)
+        return loss, len(tokens) if batch.within is None or batch.within.weight else 0
 
-    def _loss(self, network: RowNetwork, batch: _Batch, mask: torch.Tensor | None) -> tuple[torch.Tensor, int]:
+    def slot_losses(self, network: RowNetwork, batch: _Batch) -> tuple[torch.Tensor, int]:
+        """`RowNetwork.slot_losses` of a batch, and its number of rows; nothing of rows without weight."""
+        with half_precision(self.device):
+            hidden, tokens, learn = self._hidden(network, batch, None)
+            found = network.slot_losses(hidden, tokens, learn)
+        return (found, len(tokens)) if batch.within is None or batch.within.weight else (torch.zeros_like(found), 0)
+
+    def _hidden(
+        self, network: RowNetwork, batch: _Batch, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Hidden layers of a batch's rows, their tokens, and from which of these is learned."""
         there = batch.rows[batch.rows >= 0]
         rows = moved(there, self.home)
         tokens = self.tokens[rows].to(self.device)
@@ -239,7 +258,7 @@ class _Feeder:
             context = context * self._seen(context.shape, batch.within)
         hidden = network.hidden(embedded, mask, network.side_input(context, position, history))
         learn = None if self.learn is None else self.learn[rows].to(self.device)
-        return network.loss(hidden, tokens.long(), learn), len(there)
+        return hidden, tokens.long(), learn
 
     def _seen(self, shape: torch.Size, within: _Place | None) -> torch.Tensor:
         """Which context tokens training shows, drawn row by row for the whole batch: shares of it agree in what is drawn next."""
@@ -264,19 +283,22 @@ class _Feeder:
 
 
 class _Trainer:
-    def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team) -> None:
-        self.network, self.feeder, self.schedule, self.team = network, feeder, schedule, team
+    def __init__(self, network: RowNetwork, feeder: _Feeder, schedule: Schedule, team: Team, restraint: Restraint) -> None:
+        self.network, self.feeder, self.schedule, self.team, self.restraint = network, feeder, schedule, team, restraint
         self.averaged = copy.deepcopy(network)
         self.steps = 0
 
     def run(
         self,
         training: Callable[[np.random.Generator | None], list[_Batch]],
-        held_out: Callable[[np.random.Generator | None], list[_Batch]],
+        held_out: list[_Batch],
+        once: list[_Batch],
         rng: np.random.Generator,
         report: Report,
     ) -> TrainingResult:
-        evaluation = _thinned(held_out(None) or training(None), MOST_EVALUATED)
+        """Train on `training`, judged by `held_out` and, to see what is known by heart, by the rows learned from, each `once`."""
+        evaluation = _thinned(held_out or once, MOST_EVALUATED)
+        compared = _thinned(once, max(_rows(evaluation), FEWEST_COMPARED))
         self.planned = max(1, min(self.schedule.steps, self.schedule.epochs * len(training(None))))
         self.highest = float(np.clip(DISTANCE / self.planned, LOWEST_RATE, HIGHEST_RATE))
         decay = WEIGHT_DECAY * min(1.0, DISTANCE / (LOWEST_RATE * self.planned))  # a longer way must not shrink them further
@@ -287,7 +309,9 @@ class _Trainer:
             epoch += 1
             loss, seen, cut_short = self._epoch(training(rng), rng)
             rows += seen
-            checked = self._evaluate(evaluation)
+            checked, losses = self._evaluate(evaluation)
+            if held_out:
+                self.restraint.judge(self._evaluate(compared)[1], losses)
             if best_loss == float("inf") or checked < best_loss - 1e-4 * abs(best_loss):
                 best, best_loss, stale = copy.deepcopy(self.averaged.state_dict()), checked, 0
             else:
@@ -314,6 +338,7 @@ class _Trainer:
             self.team.add_gradients(self.network)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
             self.optimiser.step(self._rate())
+            self.restraint.hold_back(self._rate())
             self._average()
             self.steps += 1
             total += loss.detach().double() * rows
@@ -332,14 +357,18 @@ class _Trainer:
             averaged.lerp_(present, share)
 
     @torch.no_grad()
-    def _evaluate(self, batches: list[_Batch]) -> float:
+    def _evaluate(self, batches: list[_Batch]) -> tuple[float, torch.Tensor]:
+        """The mean loss of a row, and what it is made of (`RowNetwork.slot_losses`), over all processes."""
         self.averaged.eval()
-        total, seen = self._nothing(), 0.0
+        slots = len(self.network.shape.slots)
+        total, seen = torch.zeros((2, slots), dtype=torch.float64, device=self.feeder.device), 0
         for batch in batches:
-            loss, rows = self.feeder.loss(self.averaged, self.feeder.share(batch), None)
-            total += loss.double() * rows
+            losses, rows = self.feeder.slot_losses(self.averaged, self.feeder.share(batch))
+            total += losses
             seen += rows
-        return self._mean(total, seen)[0]
+        *found, evaluated = self.team.sums(*total.flatten().tolist(), seen)
+        summed = torch.tensor(found, dtype=torch.float64).view(2, slots)
+        return float(summed[0].sum()) / max(evaluated, 1), summed
 
     def _nothing(self) -> torch.Tensor:
         """A sum to begin with, on the device: to ask for the loss of a step is to wait for that step."""
@@ -373,8 +402,11 @@ def column_orders(columns: int, rng: np.random.Generator) -> Iterator[NDArray[np
 
 def _thinned(batches: list[_Batch], rows: int) -> list[_Batch]:
     """About so many rows in batches at even distances: those of sequences come by their length."""
-    every = max(sum(int((batch.rows >= 0).sum()) for batch in batches) // rows, 1)
-    return batches[::every]
+    return batches[:: max(_rows(batches) // rows, 1)]
+
+
+def _rows(batches: list[_Batch]) -> int:
+    return sum(int((batch.rows >= 0).sum()) for batch in batches)
 
 
 def _cut(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

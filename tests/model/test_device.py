@@ -45,14 +45,16 @@ def test_a_step_asks_the_device_for_no_value_and_leaves_none_elsewhere(monkeypat
     assert feeder.tokens.device.type == feeder.context.device.type == home
 
 
-def test_training_asks_for_its_losses_twice_an_epoch(monkeypatch):
+def test_training_asks_for_its_losses_three_times_an_epoch(monkeypatch):
+    """That of its steps, and those of held-out rows and of rows learned from."""
     asked = []
-    item = torch.Tensor.item
-    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: asked.append(tensor) or item(tensor))
+    for name in ("item", "tolist"):
+        answer = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda tensor, answer=answer: asked.append(tensor) or answer(tensor))
     shape = NetworkShape((4, 4, 9), (0, 1, 1), (3, 3), False, embedding=8, hidden=16, recurrent=8)
     _, result = train(shape, some_rows(600, None), Schedule(3, 400, None, 0), HOST, lambda *_: None)
     assert result.steps > 3 * 10
-    assert len(asked) == 2 * 3
+    assert len(asked) == 3 * 3
 
 
 @pytest.mark.parametrize(
