@@ -108,7 +108,7 @@ VARIANTS: dict[str, Variant] = {
             (learning, "find_paths"): _no_rules,
         },
     ),
-    "unrestrained": Variant("what is learned by heart is not held back", {(memorisation, "DECAY"): 0.0, (memorisation, "PULL"): 0.0}),
+    "unrestrained": Variant("what is learned by heart is not held back", {(memorisation, "SHRINKING"): 0.0, (memorisation, "PULL"): 0.0}),
     "half-width": Variant("hidden layers half as wide", _sizes(hidden=32, recurrent=64)),
     "double-width": Variant("hidden layers twice as wide", _sizes(hidden=128, recurrent=256)),
     "coarse": Variant("half the bins a column", _sizes(bins=32)),

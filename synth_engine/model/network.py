@@ -26,7 +26,7 @@ WAVES = 6
 """Cosines that a smooth start is mixed from."""
 BLOCKS = 4
 """Parts that the product over slots in their own order is taken in."""
-UNTOLD = -100
+UNLEARNED = -100
 """Stands for tokens that nothing is learned from (PyTorch's cross-entropy leaves it out)."""
 WINDOW = 32
 """Rows of a sequence after which the recurrent state starts anew (the previous row stays known)."""
@@ -234,27 +234,26 @@ class RowNetwork(nn.Module):
     def loss(self, hidden: Tensor, tokens: Tensor, learn: Tensor | None) -> Tensor:
         """Cross-entropy in nats, summed over slots and averaged over rows."""
         total = hidden.new_zeros(())
-        for _, logits, target in self._told(hidden, tokens, learn):
+        for _, logits, target in self._predicted(hidden, tokens, learn):
             total = total + functional.cross_entropy(logits.flatten(0, 1), target.reshape(-1), reduction="sum")
         return total / max(tokens.shape[0], 1)
 
     def slot_losses(self, hidden: Tensor, tokens: Tensor, learn: Tensor | None) -> Tensor:
-        """Cross-entropy in nats summed over rows, and the number of tokens that it is the sum of, for each slot: (2, slots)."""
-        found = hidden.new_zeros((2, len(self.shape.slots)), dtype=torch.float64)
-        for slots, logits, target in self._told(hidden, tokens, learn):
-            each = functional.cross_entropy(logits.flatten(0, 1), target.reshape(-1), reduction="none").view(target.shape)
-            found[0, slots] = each.double().sum(dim=1)
-            found[1, slots] = (target != UNTOLD).double().sum(dim=1)
+        """For each slot the cross-entropy in nats summed over rows, its square summed, and of how many tokens that is: (3, slots)."""
+        found = hidden.new_zeros((3, len(self.shape.slots)), dtype=torch.float64)
+        for slots, logits, target in self._predicted(hidden, tokens, learn):
+            each = functional.cross_entropy(logits.flatten(0, 1), target.reshape(-1), reduction="none").view(target.shape).double()
+            found[:, slots] = torch.stack([each.sum(dim=1), each.square().sum(dim=1), (target != UNLEARNED).double().sum(dim=1)])
         return found
 
-    def _told(self, hidden: Tensor, tokens: Tensor, learn: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """For slots of like vocabulary size their numbers, their logits (slots, rows, tokens) and the tokens to be told (slots, rows)."""
+    def _predicted(self, hidden: Tensor, tokens: Tensor, learn: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For slots of like vocabulary size their numbers, their logits (slots, rows, tokens) and the tokens to predict (slots, rows)."""
         for i in range(len(self.buckets)):
             slots = getattr(self, f"members_{i}")
             bias = self.head_bias[i].masked_fill(getattr(self, f"outside_{i}"), -1e9)  # cheaper than to fill the logits of all rows
             target = tokens[:, slots].T
             if learn is not None:
-                target = target.masked_fill(~learn[:, slots].T, UNTOLD)
+                target = target.masked_fill(~learn[:, slots].T, UNLEARNED)
             yield slots, torch.baddbmm(bias[:, None, :], hidden[:, slots].transpose(0, 1), self.heads[i]), target
 
     # -- generation ----------------------------------------------------------------------------------------------------

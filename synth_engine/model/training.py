@@ -44,11 +44,9 @@ WEIGHT_DECAY = 0.3
 """Over the distance of a whole training, weights that nothing holds shrink by half; more blurs what is to be learned (see
 ARCHITECTURE.md, decisions)."""
 MOST_COUNTED = 500_000
-"""Rows, evenly spread, that tell what occurs with what."""
+"""Rows, evenly spread, that tell what occurs, and with what."""
 MOST_EVALUATED = 32_768
 """Held-out rows by which a training is judged: more would cost time and tell no more."""
-LARGEST_EVALUATED = MOST_EVALUATED // 8
-"""Rows of a batch of these at most, so that there are some to choose from."""
 FEWEST_COMPARED = 1_000
 """Rows learned from that the held-out ones are compared with, if there are so many."""
 
@@ -133,26 +131,26 @@ def train(
     network.start_from_frequencies(examples.tokens, examples.learn)
     rows = len(examples.tokens) - examples.copies  # repeated ones would seem to agree beyond chance
     learned = np.flatnonzero(training[:rows])
-    seen = examples.tokens[learned[:: max(1, -(-len(learned) // MOST_COUNTED))]]
+    counted = learned[:: max(1, -(-len(learned) // MOST_COUNTED))]
     related = np.ones((len(shape.slots),) * 2, dtype=np.bool_)
     if len(shape.slots) >= WIDE or rows < MANY_ROWS * len(shape.slots):
-        related = related_slots(seen, shape.columns, examples.slot_positions, examples.summaries)
+        related = related_slots(examples.tokens[counted], shape.columns, examples.slot_positions, examples.summaries)
         network.start_related(related)
-    for slot, company in occurring_with(seen, shape.slots, examples.slot_positions, related):
+    for slot, company in occurring_with(examples.tokens[counted], shape.slots, examples.slot_positions, related):
         network.start_from_company(slot, company)
     network.to(device)
     team.start_alike(network)
     feeder = _Feeder(shape, examples, device, team)
-    learn = None if examples.learn is None else examples.learn[:rows]
-    frequencies = frequency_losses(examples.tokens[:rows], learn, held_out[:rows], shape.slots)
+    frequencies = frequency_losses(examples.tokens, examples.learn, counted, np.flatnonzero(held_out), shape.slots)
     trainer = _Trainer(network, feeder, schedule, team, Restraint(network, examples.slot_positions, frequencies))
     most = schedule.batch_rows * team.size
     size = int(np.clip(np.count_nonzero(training) // FEWEST_STEPS, SMALLEST_BATCH, most))
-    unknown, once = (
-        feeder.batches(chosen, min(most, LARGEST_EVALUATED))(None) for chosen in (held_out, training & (np.arange(len(training)) < rows))
-    )
+    unseen = feeder.batches(held_out, most, MOST_EVALUATED)(None)
+    once = training.copy()
+    once[rows:] = False
+    seen = feeder.batches(once, most, max(_rows(unseen), FEWEST_COMPARED) if unseen else MOST_EVALUATED)(None)
     with flushed_denormals():
-        return network, trainer.run(feeder.batches(training, size), unknown, once, rng, report)
+        return network, trainer.run(feeder.batches(training, size), seen, unseen, rng, report)
 
 
 def _dropout(rows: int, slots: int) -> float:
@@ -179,12 +177,17 @@ class _Feeder:
             index = np.arange(len(self.sequence)) - np.repeat(starts, length)
             self.index, self.length = index.astype(np.int32), np.repeat(length, length).astype(np.int32)
 
-    def batches(self, chosen: NDArray[np.bool_], size: int) -> Callable[[np.random.Generator | None], list[_Batch]]:
-        """A function that cuts the chosen rows into batches of `size` rows or fewer, shuffled if it is given a generator."""
+    def batches(
+        self, chosen: NDArray[np.bool_], size: int, some: int | None = None
+    ) -> Callable[[np.random.Generator | None], list[_Batch]]:
+        """A function that cuts the chosen rows, or `some` of them and up to twice as many, at even distances, into batches of `size` rows
+        or fewer, shuffled if it is given a generator."""
         rows = np.flatnonzero(chosen)
+        every = 1 if some is None else _every(len(rows), some)
         if self.sequence is None:
+            rows = rows[::every]
             return lambda rng: [_Batch(part, None) for part in _cut(rows if rng is None else rng.permutation(rows), size)]
-        windows = self._windows(rows)
+        windows = self._windows(rows)[::every]
         return lambda rng: self._padded(windows, size, rng)
 
     def _windows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -291,14 +294,13 @@ class _Trainer:
     def run(
         self,
         training: Callable[[np.random.Generator | None], list[_Batch]],
-        held_out: list[_Batch],
-        once: list[_Batch],
+        seen: list[_Batch],
+        unseen: list[_Batch],
         rng: np.random.Generator,
         report: Report,
     ) -> TrainingResult:
-        """Train on `training`, judged by `held_out` and, to see what is known by heart, by the rows learned from, each `once`."""
-        evaluation = _thinned(held_out or once, MOST_EVALUATED)
-        compared = _thinned(once, max(_rows(evaluation), FEWEST_COMPARED))
+        """Train on `training`, judged by held-out rows (`unseen`) and, to see what is known by heart, by some of those learned from
+        (`seen`); where there are no others by these alone."""
         self.planned = max(1, min(self.schedule.steps, self.schedule.epochs * len(training(None))))
         self.highest = float(np.clip(DISTANCE / self.planned, LOWEST_RATE, HIGHEST_RATE))
         decay = WEIGHT_DECAY * min(1.0, DISTANCE / (LOWEST_RATE * self.planned))  # a longer way must not shrink them further
@@ -307,18 +309,18 @@ class _Trainer:
         began, rows, loss, epoch, cut_short = time.monotonic(), 0, float("nan"), 0, False
         while epoch < self.schedule.epochs and self.steps < self.schedule.steps and stale < PATIENCE and not cut_short:
             epoch += 1
-            loss, seen, cut_short = self._epoch(training(rng), rng)
-            rows += seen
-            checked, losses = self._evaluate(evaluation)
-            if held_out:
-                self.restraint.judge(self._evaluate(compared)[1], losses)
+            loss, trained, cut_short = self._epoch(training(rng), rng)
+            rows += trained
+            checked, losses = self._evaluate(unseen or seen)
+            if unseen:
+                self.restraint.judge(self._evaluate(seen)[1], losses)
             if best_loss == float("inf") or checked < best_loss - 1e-4 * abs(best_loss):
                 best, best_loss, stale = copy.deepcopy(self.averaged.state_dict()), checked, 0
             else:
                 stale += 1
             speed = per_second(rows, began)
             planned = min(self.schedule.epochs, epoch + -(-(self.schedule.steps - self.steps) * epoch // max(self.steps, 1)))
-            report(epoch, planned, loss, best_loss, speed, (planned - epoch) * seen / max(speed, 1e-9))
+            report(epoch, planned, loss, best_loss, speed, (planned - epoch) * trained / max(speed, 1e-9))
         self.network.load_state_dict(best)
         self.network.eval()
         return TrainingResult(epoch, self.steps, loss, best_loss, per_second(rows, began), cut_short)
@@ -337,8 +339,9 @@ class _Trainer:
             (loss if share.within is None else loss * share.within.weight).backward()  # type: ignore[no-untyped-call]
             self.team.add_gradients(self.network)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
-            self.optimiser.step(self._rate())
-            self.restraint.hold_back(self._rate())
+            rate = self._rate()
+            self.optimiser.step(rate)
+            self.restraint.restrain(rate)
             self._average()
             self.steps += 1
             total += loss.detach().double() * rows
@@ -361,13 +364,13 @@ class _Trainer:
         """The mean loss of a row, and what it is made of (`RowNetwork.slot_losses`), over all processes."""
         self.averaged.eval()
         slots = len(self.network.shape.slots)
-        total, seen = torch.zeros((2, slots), dtype=torch.float64, device=self.feeder.device), 0
+        total, seen = torch.zeros((3, slots), dtype=torch.float64, device=self.feeder.device), 0
         for batch in batches:
             losses, rows = self.feeder.slot_losses(self.averaged, self.feeder.share(batch))
             total += losses
             seen += rows
         *found, evaluated = self.team.sums(*total.flatten().tolist(), seen)
-        summed = torch.tensor(found, dtype=torch.float64).view(2, slots)
+        summed = torch.tensor(found, dtype=torch.float64).view(3, slots)
         return float(summed[0].sum()) / max(evaluated, 1), summed
 
     def _nothing(self) -> torch.Tensor:
@@ -400,9 +403,9 @@ def column_orders(columns: int, rng: np.random.Generator) -> Iterator[NDArray[np
         yield rng.permutation(columns)
 
 
-def _thinned(batches: list[_Batch], rows: int) -> list[_Batch]:
-    """About so many rows in batches at even distances: those of sequences come by their length."""
-    return batches[:: max(_rows(batches) // rows, 1)]
+def _every(rows: int, some: int) -> int:
+    """At which distance so many of the rows stand, and up to twice as many."""
+    return max(rows // max(some, 1), 1)
 
 
 def _rows(batches: list[_Batch]) -> int:

@@ -14,6 +14,7 @@ from synth_engine.model import training
 from synth_engine.model.context import Context
 from synth_engine.model.devices import HOST, device_of, home_of, moved
 from synth_engine.model.distributed import ALONE
+from synth_engine.model.memorisation import Restraint
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.training import Examples, Schedule, train
 
@@ -40,6 +41,10 @@ def test_a_step_asks_the_device_for_no_value_and_leaves_none_elsewhere(monkeypat
     loss, rows = feeder.loss(network, batch, None)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+    restraint = Restraint(network, [None, np.linspace(0, 1, 4), None], torch.ones(3, dtype=torch.float64))
+    restraint.judge(*(torch.tensor([[nats * 100.0], [nats**2 * 100.0], [100.0]]).expand(3, 3) for nats in (1, 2)))
+    restraint.restrain(0.01)
+    assert restraint.active
     assert rows == (batch.rows >= 0).sum()
     assert {p.grad.device for p in network.parameters() if p.grad is not None} == {META}
     assert feeder.tokens.device.type == feeder.context.device.type == home

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -25,10 +23,10 @@ def some_network() -> RowNetwork:
     return RowNetwork(SHAPE)
 
 
-def losses(*nats: float, tokens: float = MANY) -> torch.Tensor:
-    """As `RowNetwork.slot_losses` gives them, from nats a token."""
-    counted = torch.full((len(nats),), tokens, dtype=torch.float64)
-    return torch.stack([torch.tensor(nats, dtype=torch.float64) * counted, counted])
+def losses(*nats: float, tokens: float = MANY, deviation: float = 0.0) -> torch.Tensor:
+    """As `RowNetwork.slot_losses` gives them, from nats a token and their standard deviation."""
+    mean, counted = torch.tensor(nats, dtype=torch.float64), torch.full((len(nats),), tokens, dtype=torch.float64)
+    return torch.stack([mean * counted, (mean**2 + deviation**2) * counted, counted])
 
 
 def restrained(network: RowNetwork, learned_from: torch.Tensor, held_out: torch.Tensor) -> Restraint:
@@ -39,13 +37,12 @@ def restrained(network: RowNetwork, learned_from: torch.Tensor, held_out: torch.
 
 
 def strengths(restraint: Restraint) -> list[float]:
-    assert restraint.strength is not None
     return [float(one) for one in restraint.strength]
 
 
 def test_a_slot_is_held_back_by_the_share_that_does_not_hold_for_other_rows() -> None:
     found = restrained(some_network(), losses(0.5, 0.5, 0.5), losses(0.5, 0.675, 1.2))
-    assert strengths(found) == pytest.approx([0, (0.175 / 0.52 - 0.1) / 0.5, 1], abs=1e-4)
+    assert strengths(found) == pytest.approx([0, 0.175 / 0.52 / 0.5, 1], abs=1e-4)
 
 
 def test_of_a_handful_of_held_out_rows_less_is_believed() -> None:
@@ -53,8 +50,22 @@ def test_of_a_handful_of_held_out_rows_less_is_believed() -> None:
     assert strengths(found) == pytest.approx([0.5, 0.5, 0.5])
 
 
+def test_nor_of_rows_learned_from_and_without_any_nothing() -> None:
+    held_out = losses(1.0, 1.0, 1.0)
+    assert strengths(restrained(some_network(), losses(0.0, 0.0, 0.0, tokens=FEW), held_out)) == pytest.approx([0.5, 0.5, 0.5])
+    assert strengths(restrained(some_network(), losses(0.0, 0.0, 0.0, tokens=0), held_out)) == [0, 0, 0]
+
+
+def test_chance_is_nothing_known_by_heart() -> None:
+    """Of 2,500 tokens with a deviation of one nat a mean's standard error is .02, that of the difference of two .028."""
+    learned_from, held_out = losses(0.9, 0.9, 0.9, tokens=2500, deviation=1.0), losses(0.92, 0.928, 0.95, tokens=2500, deviation=1.0)
+    found = strengths(restrained(some_network(), learned_from, held_out))
+    assert found[:2] == [0, 0]
+    assert found[2] == pytest.approx((0.05 - np.sqrt(2) * 0.02) / 0.12 / 0.5 * 2500 / 2550, abs=1e-3)
+
+
 def test_what_was_next_to_nothing_is_no_knowledge() -> None:
-    assert strengths(restrained(some_network(), losses(0.999, 1.0, 1.01), losses(1.001, 1.0, 1.0))) == [0, 0, 0]
+    assert strengths(restrained(some_network(), losses(1.0, 1.0, 1.01), losses(1.0001, 1.0, 1.0))) == [0, 0, 0]
 
 
 def test_strength_follows_the_epochs() -> None:
@@ -63,18 +74,26 @@ def test_strength_follows_the_epochs() -> None:
     assert strengths(found) == pytest.approx([0.5, 0, 0.5])
 
 
+def test_what_is_left_of_it_ends() -> None:
+    found = restrained(some_network(), losses(0.0, 0.0, 0.0), losses(1.0, 0.0, 0.0))
+    for _ in range(8):
+        found.judge(losses(0.5, 0.5, 0.5), losses(0.5, 0.5, 0.5))
+    assert not found.active
+    assert strengths(found) == [0, 0, 0]
+
+
 def test_where_nothing_is_known_by_heart_no_weight_moves() -> None:
     network = some_network()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    restrained(network, losses(0.5, 0.5, 0.5), losses(0.5, 0.5, 0.5)).hold_back(0.01)
+    restrained(network, losses(0.5, 0.5, 0.5), losses(0.5, 0.5, 0.5)).restrain(0.01)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
 def test_weights_of_a_slot_known_by_heart_shrink_and_those_of_others_stay() -> None:
     network = some_network()
     inputs, heads = network.inputs.detach().clone(), [head.detach().clone() for head in network.heads]
-    restrained(network, losses(0.0, 0.0, 0.0), losses(0.0, 1.0, 0.0)).hold_back(0.01)
-    keep = 1 - memorisation.DECAY * 0.01
+    restrained(network, losses(0.0, 0.0, 0.0), losses(0.0, 1.0, 0.0)).restrain(0.01)
+    keep = 1 - memorisation.SHRINKING * 0.01
     for slot in range(3):
         bucket, place = network.home[slot]
         share = keep if slot == 1 else 1.0
@@ -87,8 +106,8 @@ def test_tokens_in_order_approach_their_neighbours_and_others_none() -> None:
     embedded = network.embed.weight.detach().clone()
     bucket, place = network.home[0]
     head = network.heads[bucket][place].detach().clone()
-    restrained(network, losses(0.0, 0.0, 0.0), losses(1.0, 0.0, 0.0)).hold_back(0.01)
-    pull, keep = memorisation.PULL * 0.01, 1 - memorisation.DECAY * 0.01
+    restrained(network, losses(0.0, 0.0, 0.0), losses(1.0, 0.0, 0.0)).restrain(0.01)
+    pull, keep = memorisation.PULL * 0.01, 1 - memorisation.SHRINKING * 0.01
     between = torch.stack([head[:, 0], head[:, 4], head[:, 3], (head[:, 4] + head[:, 2]) / 2, (head[:, 1] + head[:, 3]) / 2], dim=1)
     torch.testing.assert_close(network.heads[bucket][place], keep * torch.lerp(head, between, pull))
     assert torch.equal(network.embed.weight[0], embedded[0])
@@ -96,27 +115,55 @@ def test_tokens_in_order_approach_their_neighbours_and_others_none() -> None:
     torch.testing.assert_close(network.embed.weight[1], torch.lerp(embedded[1], embedded[4], pull / 3))
 
 
-@pytest.mark.parametrize("order", [np.array([0.5]), np.array([np.nan, np.nan]), np.array([np.nan, 0.2]), np.array([0.2, 0.8])])
-def test_slots_of_one_or_two_tokens_have_an_order_too(order: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("order", "pairs"),
+    [
+        (None, [[0, 1], [0, 1]]),
+        (np.array([np.nan, np.nan]), [[0, 1], [0, 1]]),
+        (np.array([np.nan, 0.2]), [[0, 1], [0, 1]]),
+        (np.array([0.2, 0.8]), [[1, 0], [1, 0]]),
+        (np.array([0.5, np.nan, 0.9, 0.1]), [[3, 1, 0, 0], [2, 1, 0, 0]]),
+    ],
+)
+def test_neighbours_are_those_in_the_natural_order(order: np.ndarray | None, pairs: list[list[int]]) -> None:
+    assert memorisation._neighbours(len(pairs[0]), order).tolist() == pairs
+
+
+def test_a_smaller_slot_of_a_shared_head_keeps_its_padding() -> None:
     torch.manual_seed(0)
-    network = RowNetwork(NetworkShape((len(order),), (0,), (), False, embedding=4, hidden=8))
-    found = Restraint(network, [order], torch.ones(1, dtype=torch.float64))
-    found.judge(losses(0.0), losses(1.0))
-    found.hold_back(0.01)
-    assert torch.isfinite(network.embed.weight).all()
+    network = RowNetwork(NetworkShape((8, 5), (0, 1), (), False, embedding=4, hidden=8))
+    assert len(network.buckets) == 1
+    head = network.heads[0].detach().clone()
+    found = Restraint(network, [None, np.linspace(0, 1, 5)], torch.ones(2, dtype=torch.float64))
+    found.judge(losses(0.0, 0.0), losses(0.0, 1.0))
+    found.restrain(0.01)
+    assert torch.equal(network.heads[0][0], head[0])
+    torch.testing.assert_close(network.heads[0][1, :, 5:], (1 - memorisation.SHRINKING * 0.01) * head[1, :, 5:])
+
+
+def test_losses_by_slot_add_up_to_the_loss() -> None:
+    torch.manual_seed(0)
+    network = RowNetwork(NetworkShape((3, 40, 5, 2), (0, 1, 2, 3), (), False, embedding=4, hidden=8)).eval()
+    tokens = torch.stack([torch.randint(0, size, (50,)) for size in network.shape.slots], dim=1)
+    learn = torch.rand((50, 4)) < 0.7
+    hidden = network.hidden(network.embedded(tokens), None, None)
+    each = network.slot_losses(hidden, tokens, learn)
+    assert float(each[0].sum()) / 50 == pytest.approx(network.loss(hidden, tokens, learn).item(), rel=1e-5)
+    assert each[2].tolist() == learn.sum(dim=0).tolist()
+    assert bool((each[1] * each[2] >= each[0] ** 2).all())
 
 
 def test_frequencies_are_those_of_the_rows_learned_from() -> None:
-    tokens = np.array([[0], [0], [0], [1], [1]], np.int32)
-    learn, held_out = np.array([[True], [True], [False], [True], [True]]), np.array([False, False, False, False, True])
-    assert frequency_losses(tokens, learn, held_out, (2,)).tolist() == pytest.approx([-np.log(1.5 / 4)])
-    assert frequency_losses(tokens, learn, np.zeros(5, np.bool_), (2,)).tolist() == [0.0]
+    tokens = np.array([[0], [0], [0], [1], [1], [0]], np.int32)
+    learn, held_out = np.array([[True], [True], [False], [True], [True], [False]]), np.array([4, 5])
+    assert frequency_losses(tokens, learn, np.arange(4), held_out, (2,)).tolist() == pytest.approx([-np.log(1.5 / 4)])
+    assert frequency_losses(tokens, None, np.arange(4), held_out[:0], (2,)).tolist() == [0.0]
 
 
 def trained(noise: bool, monkeypatch: pytest.MonkeyPatch | None = None) -> TrainingResult:
     """Of a small table of four columns, one of which follows from the one before, or none."""
     if monkeypatch is not None:
-        monkeypatch.setattr(memorisation, "DECAY", 0.0)
+        monkeypatch.setattr(memorisation, "SHRINKING", 0.0)
         monkeypatch.setattr(memorisation, "PULL", 0.0)
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, 12, (900, 4)).astype(np.int32)
@@ -143,9 +190,39 @@ def test_what_holds_for_other_rows_is_learned_as_well(monkeypatch: pytest.Monkey
     assert learned > 0.95 * (by_frequency - trained(False, monkeypatch).held_out_loss)
 
 
-def test_a_table_without_held_out_rows_is_learned_unjudged() -> None:
+def judged(examples: Examples, shape: NetworkShape, monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The losses that one pass is judged by."""
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    monkeypatch.setattr(Restraint, "judge", lambda _, *losses: found.append(losses))
+    train(shape, examples, Schedule(1, 60, None, 0), torch.device("cpu"), lambda *_: None)
+    return found
+
+
+TWO = NetworkShape((4, 4), (0, 1), (), False, embedding=4, hidden=8)
+
+
+def test_a_table_without_held_out_rows_is_learned_unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = np.random.default_rng(0).integers(0, 4, (40, 2)).astype(np.int32)
-    examples = Examples(tokens, None, Context(40), None, np.zeros(40, np.bool_))
-    shape = replace(SHAPE, slots=(4, 4), columns=(0, 1))
-    _, result = train(shape, examples, Schedule(3, 60, None, 0), torch.device("cpu"), lambda *_: None)
-    assert np.isfinite(result.held_out_loss)
+    assert not judged(Examples(tokens, None, Context(40), None, np.zeros(40, np.bool_)), TWO, monkeypatch)
+
+
+def test_rows_learned_from_are_compared_from_all_over_the_table_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens of the first half of the table are not learned from; the last rows are repeated ones."""
+    tokens = np.random.default_rng(0).integers(0, 4, (5_000, 2)).astype(np.int32)
+    tokens = np.concatenate([tokens, np.repeat(tokens[:1], 3_000, axis=0)])
+    learn, held_out = np.ones((8_000, 2), np.bool_), np.arange(8_000) % 10 == 0
+    learn[:2_500, 0], held_out[5_000:] = False, False
+    [(seen, unseen)] = judged(Examples(tokens, learn, Context(8_000), None, held_out, copies=3_000), TWO, monkeypatch)
+    assert unseen[2].tolist() == [250, 500]
+    assert 1_000 <= seen[2, 1] <= 2_000
+    assert float(seen[2, 0]) == pytest.approx(float(seen[2, 1]) / 2, abs=1)
+
+
+def test_sequences_of_all_lengths_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = np.repeat([2, 30], 150)
+    sequence = np.repeat(np.arange(300), lengths)
+    tokens = np.stack([np.repeat(lengths > 2, lengths), np.random.default_rng(0).integers(0, 4, len(sequence))], axis=1).astype(np.int32)
+    learn = np.stack([tokens[:, 0] == 1, np.ones(len(tokens), np.bool_)], axis=1)
+    shape = NetworkShape((4, 4), (0, 1), (), True, embedding=4, hidden=8, recurrent=8)
+    [(seen, _)] = judged(Examples(tokens, learn, Context(len(tokens)), sequence, sequence % 10 == 0), shape, monkeypatch)
+    assert float(seen[2, 0] / seen[2, 1]) == pytest.approx(30 / 32, abs=0.03)
