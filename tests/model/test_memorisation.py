@@ -141,6 +141,7 @@ def test_a_smaller_slot_of_a_shared_head_keeps_its_padding() -> None:
     torch.testing.assert_close(network.heads[0][1, :, 5:], (1 - memorisation.SHRINKING * 0.01) * head[1, :, 5:])
 
 
+@torch.no_grad()
 def test_losses_by_slot_add_up_to_the_loss() -> None:
     torch.manual_seed(0)
     network = RowNetwork(NetworkShape((3, 40, 5, 2), (0, 1, 2, 3), (), False, embedding=4, hidden=8)).eval()
