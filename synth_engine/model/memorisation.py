@@ -23,8 +23,7 @@ FULL = 0.5
 SHRINKING, PULL = 5.0, 20.0
 """At full strength, in units of the learning rate: how fast weights shrink, and how fast they approach the mean of their neighbours'."""
 STANDARD_ERRORS = 1.0
-"""By how many of its standard errors a difference of two losses is taken to be smaller: chance is nothing known by heart. By two of
-them, half of what is known by heart stays."""
+"""By how many of its standard errors a difference of two losses is taken to be smaller: chance is nothing known by heart."""
 FEW = 50.0
 """A share that n tokens tell of counts by n / (n + FEW): a handful does not know its own standard error."""
 LEAST_LEARNED = 0.02
@@ -42,14 +41,15 @@ class Restraint:
     def __init__(self, network: RowNetwork, positions: Sequence[Floats | None], frequencies: Tensor) -> None:
         self.network, self.frequencies = network, frequencies
         self.strength = torch.zeros(len(network.shape.slots), dtype=torch.float64)
+        self.there = self.strength.to(network.embed.weight)
+        """The same, where the network is."""
         self.judged = self.active = False  # to ask a GPU at every step whether any slot is restrained would be to wait for it
-        self.device = network.embed.weight.device
         sizes = network.shape.slots
         pairs = [_neighbours(size, order) for size, order in zip(sizes, positions or [None] * len(sizes), strict=True)]
         offsets = np.cumsum([0, *sizes[:-1]])
-        self.of_embeddings = self._there(np.concatenate([pair + at for pair, at in zip(pairs, offsets, strict=True)], axis=1))
+        self.of_embeddings = self._moved(np.concatenate([pair + at for pair, at in zip(pairs, offsets, strict=True)], axis=1))
         self.of_heads = [
-            self._there(np.stack([_padded(pairs[slot], largest) for slot in slots], axis=1)) for slots, largest in network.buckets
+            self._moved(np.stack([_padded(pairs[slot], largest) for slot in slots], axis=1)) for slots, largest in network.buckets
         ]
 
     def judge(self, learned_from: Tensor, held_out: Tensor) -> None:
@@ -63,14 +63,14 @@ class Restraint:
         strength = INERTIA * self.strength + (1 - INERTIA) * found if self.judged else found
         self.strength, self.judged = torch.where(strength < LEAST_STRENGTH, 0.0, strength), True
         self.active = bool(self.strength.any())
-        self._strength = self.strength.to(self.network.embed.weight)
+        self.there = self.strength.to(self.there)
 
     @torch.no_grad()
     def restrain(self, rate: float) -> None:
         """Follow up an optimiser's step of this learning rate."""
         if not self.active:
             return
-        network, pull, keep = self.network, PULL * rate * self._strength, 1 - SHRINKING * rate * self._strength
+        network, pull, keep = self.network, PULL * rate * self.there, 1 - SHRINKING * rate * self.there
         # embeddings serve all slots, so they are drawn by what is known by heart on average
         _draw(network.embed.weight.T, self.of_embeddings, pull.mean())
         for i, (head, neighbours) in enumerate(zip(network.heads, self.of_heads, strict=True)):
@@ -79,10 +79,10 @@ class Restraint:
             head.mul_(keep[slots][:, None, None])
         network.inputs.mul_(keep[:, None])
 
-    def _there(self, neighbours: NDArray[np.int64]) -> Tensor | None:
+    def _moved(self, neighbours: NDArray[np.int64]) -> Tensor | None:
         """Where the network is; None where no token has a neighbour, which there is nothing to do for."""
         alone = np.broadcast_to(np.arange(neighbours.shape[-1]), neighbours.shape)
-        return None if np.array_equal(neighbours, alone) else torch.from_numpy(neighbours).to(self.device)
+        return None if np.array_equal(neighbours, alone) else torch.from_numpy(neighbours).to(self.there.device)
 
 
 def frequency_losses(
@@ -111,7 +111,7 @@ def _means(losses: Tensor) -> tuple[Tensor, Tensor]:
 
 def _neighbours(size: int, positions: Floats | None) -> NDArray[np.int64]:
     """The tokens before and after each in their natural order, shape (2, tokens): at the ends twice the only one, and without an order
-    the token itself."""
+    the token itself. (Steps from several references have one order: a short step's neighbours are short ones from any of them.)"""
     pair = np.tile(np.arange(size), (2, 1))
     if positions is None or len(positions) != size:
         return pair

@@ -132,11 +132,12 @@ def train(
     rows = len(examples.tokens) - examples.copies  # repeated ones would seem to agree beyond chance
     learned = np.flatnonzero(training[:rows])
     counted = learned[:: max(1, -(-len(learned) // MOST_COUNTED))]
+    tokens = examples.tokens[counted]
     related = np.ones((len(shape.slots),) * 2, dtype=np.bool_)
     if len(shape.slots) >= WIDE or rows < MANY_ROWS * len(shape.slots):
-        related = related_slots(examples.tokens[counted], shape.columns, examples.slot_positions, examples.summaries)
+        related = related_slots(tokens, shape.columns, examples.slot_positions, examples.summaries)
         network.start_related(related)
-    for slot, company in occurring_with(examples.tokens[counted], shape.slots, examples.slot_positions, related):
+    for slot, company in occurring_with(tokens, shape.slots, examples.slot_positions, related):
         network.start_from_company(slot, company)
     network.to(device)
     team.start_alike(network)
@@ -328,7 +329,8 @@ class _Trainer:
     def _epoch(self, batches: list[_Batch], rng: np.random.Generator) -> tuple[float, int, bool]:
         """Train once through the batches: (mean loss, rows seen, whether the clock ran out)."""
         self.network.train()
-        total, seen, cut_short = self._nothing(), 0.0, False
+        total = torch.zeros((), dtype=torch.float64, device=self.feeder.device)  # to ask for a step's loss is to wait for that step
+        seen, cut_short = 0.0, False
         columns = self.network.shape.columns
         orders = column_orders(max(columns) + 1, rng) if self.schedule.any_order else repeat(None)
         for batch, rank in zip(batches, orders, strict=False):
@@ -349,8 +351,8 @@ class _Trainer:
             cut_short = self.schedule.deadline is not None and self.team.agreed(time.monotonic() > self.schedule.deadline)
             if cut_short or self.steps >= self.schedule.steps:
                 break
-        mean, seen = self._mean(total, seen)
-        return mean, int(seen), cut_short
+        summed, seen = self.team.sums(total.item(), seen)
+        return summed / max(seen, 1), int(seen), cut_short
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -372,15 +374,6 @@ class _Trainer:
         *found, evaluated = self.team.sums(*total.flatten().tolist(), seen)
         summed = torch.tensor(found, dtype=torch.float64).view(3, slots)
         return float(summed[0].sum()) / max(evaluated, 1), summed
-
-    def _nothing(self) -> torch.Tensor:
-        """A sum to begin with, on the device: to ask for the loss of a step is to wait for that step."""
-        return torch.zeros((), dtype=torch.float64, device=self.feeder.device)
-
-    def _mean(self, total: torch.Tensor, seen: float) -> tuple[float, float]:
-        """The mean loss over all processes, and the rows they have seen."""
-        summed, seen = self.team.sums(total.item(), seen)
-        return summed / max(seen, 1), seen
 
     def _rate(self) -> float:
         """A short warm-up and a cosine towards the planned end."""
