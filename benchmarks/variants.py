@@ -109,6 +109,7 @@ VARIANTS: dict[str, Variant] = {
         },
     ),
     "unrestrained": Variant("what is learned by heart is not held back", {(memorisation, "SHRINKING"): 0.0, (memorisation, "PULL"): 0.0}),
+    "uncalibrated": Variant("output biases as they were learned, none set by a trial", {(learning, "calibrate"): _none}),
     "half-width": Variant("hidden layers half as wide", _sizes(hidden=32, recurrent=64)),
     "double-width": Variant("hidden layers twice as wide", _sizes(hidden=128, recurrent=256)),
     "coarse": Variant("half the bins a column", _sizes(bins=32)),

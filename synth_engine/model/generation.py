@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
-from synth_engine.encode.relative import RelativeEncoder
+from synth_engine.encode.relative import Reference
 from synth_engine.errors import ConfigurationError, Terminal
 from synth_engine.model.capacity import require_parents
 from synth_engine.model.columns import Columns
@@ -22,8 +21,9 @@ from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.kept import as_delivered, check_kept, kept_rows, prepare_kept
 from synth_engine.model.learning import owner_context
 from synth_engine.model.linking import Linking
-from synth_engine.model.prepared import in_units_of, take_or_nan
-from synth_engine.model.sampling import RelativeColumn, Request, SameRow, sample
+from synth_engine.model.prepared import take_or_nan
+from synth_engine.model.requests import row_request
+from synth_engine.model.sampling import Request, sample
 from synth_engine.model.state import Model, TableModel, context_of
 from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.randomness import generator, stream
@@ -180,34 +180,29 @@ class Generation:
             return None
         owner_parents = np.full(made.rows, -1, np.int64) if table.owner is None else made.parents[table.owner]
         context = owner_context(self.model, made.name, owner_parents, self._tokens())
+        if not table.sequential:
+            starts = lengths = None  # without siblings to learn from, rows are independent
         request = Request(made.rows, context, starts, lengths, (), stream(self.seed, "links", made.name), spread_first=not context.width)
-        return sample(table.link_network, self._shaped(table.sequential, request), self.device, self._advance(f"{made.name} links"))
+        return sample(table.link_network, request, self.device, self._advance(f"{made.name} links"))
 
     def _rows(self, table: TableModel, made: GeneratedTable, starts: NDArray[np.int64] | None, lengths: NDArray[np.int64] | None) -> None:
         if table.row_network is None:
             made.tokens = np.zeros((made.rows, len(self.model.slot_sizes(made.name))), np.int32)
             return
         hidden = len(self.model.hidden_sizes(made.name))
-        relative = [
-            RelativeColumn(
-                c.column.name,
-                [hidden + s for s in c.slots],
-                c.encoder,
-                [self._reference(table, made, c.column.name, j) for j in range(len(table.references[c.column.name]))],
-            )
-            for c in table.encoder.columns
-            if isinstance(c.encoder, RelativeEncoder)
-        ]
-        request = Request(
-            made.rows, made.context, starts, lengths, relative, stream(self.seed, "rows", made.name), spread_first=not table.live_keys
+        sequences = None if starts is None or lengths is None else (starts, lengths)
+
+        def of_parent(reference: Reference) -> Floats:
+            parent = table.keys[reference.key].key.parent
+            return take_or_nan(self.tables[parent].values[reference.column], made.parents[reference.key])
+
+        request = row_request(
+            self.model, made.name, made.context, sequences, of_parent, self._dealt(table, made), stream(self.seed, "rows", made.name)
         )
-        request.given = self._dealt(table, made)
-        request.never_null = frozenset(hidden + slot for slot in table.encoder.never_null)
-        request.empty_after = {hidden + slot: hidden + first for slot, first in table.encoder.empty_after.items()}
-        made.tokens = sample(table.row_network, self._shaped(table.sequential, request), self.device, self._advance(made.name))
+        made.tokens = sample(table.row_network, request, self.device, self._advance(made.name))
         self._share(table, made, hidden)
         settle(made.tokens, hidden, table.dependencies)
-        made.values = {c.name: c.values for c in relative}
+        made.values = {c.name: c.values for c in request.relative}
 
     def _share(self, table: TableModel, made: GeneratedTable, hidden: int) -> None:
         """Rows of one parent have what the first of them has, where they do not differ in the source."""
@@ -217,12 +212,6 @@ class Generation:
                 made.taken[c.column.name] = first[key]
                 slots = [hidden + slot for slot in c.slots]
                 made.tokens[:, slots] = made.tokens[:, slots][first[key]]
-
-    def _shaped(self, sequential: bool, request: Request) -> Request:
-        """Without siblings to learn from, rows are independent."""
-        if sequential:
-            return request
-        return replace(request, starts=None, lengths=None)
 
     def _dealt(self, table: TableModel, made: GeneratedTable) -> NDArray[np.int32] | None:
         """The hidden tokens that rows have because of their place in the source's graph; else a reference table's in random
@@ -234,17 +223,6 @@ class Generation:
         real = table.hidden_rows[np.lexsort(table.hidden_rows.T[::-1])]
         chosen = real[((np.arange(made.rows) + 0.5) * len(real) / max(made.rows, 1)).astype(np.int64)]
         return chosen[generator(self.seed, "dealt", made.name).permutation(made.rows)]
-
-    def _reference(self, table: TableModel, made: GeneratedTable, column: str, number: int) -> Floats | SameRow | None:
-        reference, target = table.references[column][number], table.encoder.column(column)
-        if reference.source == "previous":
-            return None
-        if reference.source == "row":
-            source = table.encoder.column(reference.column)
-            return SameRow(reference.column, lambda values: in_units_of(values, source, target))
-        key = table.keys[reference.key].key
-        source = self.model.tables[key.parent].encoder.column(reference.column)
-        return in_units_of(take_or_nan(self.tables[key.parent].values[reference.column], made.parents[reference.key]), source, target)
 
     # -- writing -------------------------------------------------------------------------------------------------------
 

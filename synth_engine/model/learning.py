@@ -16,6 +16,7 @@ from synth_engine.encode.base import AS_FOUND, EncodingSettings
 from synth_engine.encode.keys import KeyGenerator
 from synth_engine.encode.written import with_written_moments
 from synth_engine.model.aggregates import Aggregate
+from synth_engine.model.calibration import Trial, calibrate
 from synth_engine.model.computed import protected
 from synth_engine.model.constants import find_constants
 from synth_engine.model.context import Context
@@ -36,7 +37,7 @@ from synth_engine.model.state import KeyModel, Model, TableModel, context_of
 from synth_engine.model.summaries import Summary, summarise, summarise_jointly
 from synth_engine.model.training import Examples, Schedule
 from synth_engine.polymorphic import expanded, expanded_tables, types_alone
-from synth_engine.progress import Listener, Progress, ignore
+from synth_engine.progress import Advance, Listener, Progress, ignore
 from synth_engine.randomness import stream
 from synth_engine.schema import Schema
 
@@ -127,12 +128,14 @@ class _Learner:
             if name not in self.model.skeletons:
                 self._degrees(name, one)
                 self._partners(name, one)
+        trials = {name: Trial.of(self.prepared[name], self.prepared, self.seed) for name in self.model.written}
         for one in self.prepared.values():
             one.forget_values()  # networks learn from tokens
         weights = {name: self.prepared[name].rows * max(self.tokens[name].shape[1], 1) for name in self.model.written}
         for name in self.model.written:
             self._networks(name, self.prepared[name], weights)
             weights[name] = 0
+            self._calibrate(name, trials[name])
         self.model.cut_short = any(t.cut_short for table in self.model.tables.values() for t in table.trainings.values())
         return self.model
 
@@ -272,6 +275,10 @@ class _Learner:
             if self.model.summaries_of(name) and sequence is None:
                 examples = with_rare_hubs(examples, self._children(name))
             table.row_network = self._train(name, "rows", shape, examples, deadline)
+
+    def _calibrate(self, name: str, trial: Trial) -> None:
+        told = self.tokens[name], self.learned[name], self.contexts[name]
+        calibrate(self.model, name, trial, *told, self.seed, self.device, Advance("train", f"{name} drawn on trial", self.listener))
 
     def _children(self, name: str) -> NDArray[np.int64]:
         """How many rows refer to each row of a table, along all keys that are summarised."""
