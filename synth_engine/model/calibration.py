@@ -6,7 +6,7 @@ astray, and tokens come more or less often than they should. By how much is seen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,20 +17,28 @@ from torch import Tensor
 from synth_engine.encode.base import Floats
 from synth_engine.encode.relative import Reference
 from synth_engine.model.context import Context
+from synth_engine.model.devices import moved
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.prepared import PreparedTable, take_or_nan
 from synth_engine.model.requests import row_request
-from synth_engine.model.sampling import sample
+from synth_engine.model.sampling import BLOCK, sample
 from synth_engine.model.state import Model
 from synth_engine.progress import Advance
 from synth_engine.randomness import generator, stream
 
 ROWS = 16_384
-"""Rows of a trial: of a larger table some, of a smaller one all, over and over."""
+"""Rows of a trial of sequences, of independent rows as many as are drawn at once (`sampling.BLOCK`): of a larger table some, of a smaller one
+all, equally often."""
+LONGEST = 2_000
+"""Longer sequences are not tried: they are drawn row after row. Where most rows are in such, nothing is."""
+GROUPS, FEWEST_GROUPS = 16, 8
+"""Parts of a trial by whose differences its errors are known, and how many it takes."""
 STANDARD_ERRORS = 2.0
 """A mean chance that is off by less is left alone, and one that is off by more moved the less the nearer it is to that."""
+STEPS = (0.5, 0.5)
+"""Sequences: shares of what is off that biases are moved by, each after a trial of its own. Part of it goes when others are set right."""
 MOST = 1.0
-"""By how much a bias is moved at most (a factor of e)."""
+"""By how much a bias is moved at most in one step (a factor of e)."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +50,36 @@ class Trial:
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     of_parents: Mapping[Reference, Floats]
+    whole: bool
+    """Whether these are all rows of the table, each equally often."""
 
     @classmethod
     def of(cls, one: PreparedTable, prepared: Mapping[str, PreparedTable], seed: int) -> Trial:
-        """Whole sequences, in random order, and as often as need be."""
+        """Whole sequences, in random order; those of a small table equally often."""
         sequence = np.arange(one.rows) if one.sequence is None else one.sequence
         first = np.flatnonzero(np.r_[True, sequence[1:] != sequence[:-1]][: one.rows])
         length = np.diff(np.r_[first, one.rows])
-        chosen = generator(seed, "trial", one.table.name).permutation(len(first))
-        chosen = np.tile(chosen, -(-ROWS // max(one.rows, 1)))
-        chosen = chosen[: np.searchsorted(np.cumsum(length[chosen]), ROWS) + 1]
+        most = BLOCK if length.max(initial=1) == 1 else ROWS
+        short = np.flatnonzero(length <= LONGEST)
+        there = int(length[short].sum())
+        if 2 * there < one.rows:
+            short = short[:0]
+        chosen = generator(seed, "trial", one.table.name).permutation(short)[:most]  # each has a row at least
+        chosen = np.tile(chosen, max(1, most // max(there, 1)))
+        chosen = chosen[: np.searchsorted(np.cumsum(length[chosen]), most, side="right")]
         lengths = length[chosen]
         starts = np.r_[0, np.cumsum(lengths)[:-1]].astype(np.int64)[: len(lengths)]
         rows = np.repeat(first[chosen] - starts, lengths) + np.arange(lengths.sum())
-        return cls(rows, starts, lengths, {r: _of_parent(one, prepared, r)[rows] for r in _of_parents(one)})
+        return cls(rows, starts, lengths, {r: _of_parent(one, prepared, r, rows) for r in _of_parents(one)}, there == one.rows <= most)
+
+    @property
+    def in_sequences(self) -> bool:
+        return bool((self.lengths > 1).any())
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """Which part of the trial each row is in: parts are of whole sequences, and of one size as far as these allow."""
+        return np.repeat(self.starts * GROUPS // max(len(self.rows), 1), self.lengths)
 
 
 def calibrate(
@@ -70,58 +94,97 @@ def calibrate(
     advance: Advance,
 ) -> None:
     """Set the biases of a table's row network in place. `tokens` are those of the source's rows, (rows, slots), `learned` those of them
-    that count, `context` what its rows know of their parents.
+    that count, `context` what its rows know of their parents. Chances are compared with the tokens of the same rows.
 
+    Independent rows are drawn all at once, and each slot from those before it as they have been set. Of sequences only a
+    whole trial tells what a slot's chances come to, so all are set after it, by a part of what is off, and once more.
     Columns told as steps are left as they are: a step's chances hang on how far there is to go.
     """
     network, hidden = model.tables[name].row_network, len(model.hidden_sizes(name))
-    if network is None or not len(trial.rows):
+    groups = trial.groups
+    if network is None or len(np.unique(groups)) < FEWEST_GROUPS:
         return
-    dealt = name in model.skeletons or model.tables[name].hidden_rows is not None
-    given = tokens[trial.rows, :hidden] if dealt else None
-    request = row_request(
-        model, name, context.of(trial.rows), (trial.starts, trial.lengths), trial.of_parents.__getitem__, given, stream(seed, "trial", name)
-    )
-    tally = _Tally(network)
-    request.observe = tally.add
-    sample(network, request, device, advance)
-    steps = {slot for column in request.relative for slot in column.slots}
-    for slot, size in enumerate(network.shape.slots):
-        counted = tokens[learned[:, slot], slot]
-        if slot not in steps and tally.rows[slot] and len(counted):
-            shift = _shift(np.bincount(counted, minlength=size), *tally.mean(slot))
-            bucket, place = network.home[slot]
-            with torch.no_grad():
-                network.head_bias[bucket][place, :size] += torch.from_numpy(shift).to(network.head_bias[bucket])
+    tokens, learned, context = tokens[trial.rows], learned[trial.rows], context.of(trial.rows)
+    given = tokens[:, :hidden] if name in model.skeletons or model.tables[name].hidden_rows is not None else None
+    for number, share in enumerate(STEPS if trial.in_sequences else (1.0,)):
+        drawn_by = stream(seed, "trial", name, number)
+        request = row_request(model, name, context, (trial.starts, trial.lengths), trial.of_parents.__getitem__, given, drawn_by)
+        steps = {slot for column in request.relative for slot in column.slots}
+        biases = _Biases(network, tokens, learned, groups, trial.whole, steps, device)
+        request.observe = biases.observe if trial.in_sequences else biases.set_at_once
+        sample(network, request, device, advance)
+        if trial.in_sequences:
+            for slot in biases.observed:
+                biases.set(slot, share)
 
 
-def _shift(counts: NDArray[np.int64], chance: Floats, error: Floats) -> Floats:
-    """By how much to move the bias of each token, given how often it comes in the source, its mean chance in a trial and the standard
-    error of that. What chance may account for is left out, as James and Stein shrink a mean ("Estimation with quadratic loss", 1961)."""
-    least = 0.5 / counts.sum()
-    frequency = counts / counts.sum()
-    beyond = 1 - (STANDARD_ERRORS * error / np.maximum(np.abs(frequency - chance), 1e-12)) ** 2
-    moved: Floats = np.clip(beyond, 0, 1) * np.log((frequency + least) / (chance + least))
-    return np.clip(moved, -MOST, MOST)
+class _Biases:
+    """The output biases of a network, set by what a trial is drawn by. `tokens` and `learned` are those of the real rows that it stands for,
+    `groups` the parts of the trial that they are in; `left` are slots that are left as they are."""
+
+    def __init__(
+        self,
+        network: RowNetwork,
+        tokens: NDArray[np.int32],
+        learned: NDArray[np.bool_],
+        groups: NDArray[np.int64],
+        whole: bool,
+        left: Collection[int],
+        device: torch.device,
+    ) -> None:
+        self.network, self.tokens, self.learned = network, tokens, learned
+        self.groups, self.whole, self.left = groups, whole, left
+        self.there = moved(groups, device)
+        self.chances: dict[int, Tensor] = {}
+
+    @property
+    def observed(self) -> list[int]:
+        return sorted(self.chances)
+
+    def observe(self, slot: int, rows: NDArray[np.int64], chances: Tensor) -> None:
+        """Add up the chances (rows, tokens) of these rows of the trial, all zero in rows in which the slot says nothing."""
+        if slot in self.left:
+            return
+        if slot not in self.chances:
+            self.chances[slot] = torch.zeros(GROUPS, chances.shape[1], dtype=torch.float64, device=chances.device)
+        self.chances[slot].index_add_(0, self.there[moved(rows, chances.device)], chances.double())
+
+    def set_at_once(self, slot: int, rows: NDArray[np.int64], chances: Tensor) -> Tensor | None:
+        """Where these are all rows of the trial: what follows is drawn from columns that are set right."""
+        self.observe(slot, rows, chances)
+        return None if slot in self.left else self.set(slot, 1.0)
+
+    def set(self, slot: int, share: float) -> Tensor:
+        """Move the biases of a slot by a share of what is off; returns by how much."""
+        counted, size = self.learned[:, slot], self.network.shape.slots[slot]
+        cells = self.groups[counted] * size + self.tokens[counted, slot]
+        counts = np.bincount(cells, minlength=GROUPS * size).reshape(GROUPS, size)
+        bucket, place = self.network.home[slot]
+        bias = self.network.head_bias[bucket]
+        shift = torch.from_numpy(share * _shift(counts, self.chances[slot].cpu().numpy(), self.whole)).to(bias)
+        with torch.no_grad():
+            bias[place, :size] += shift
+        return shift
 
 
-class _Tally:
-    """The chances that a trial gave to the tokens of each slot."""
-
-    def __init__(self, network: RowNetwork) -> None:
-        self.sums = [torch.zeros(2, size, dtype=torch.float64, device=network.embed.weight.device) for size in network.shape.slots]
-        self.rows = [0] * len(self.sums)
-
-    def add(self, slot: int, chances: Tensor) -> None:
-        """Chances (rows, tokens) of rows of the trial in which the slot is drawn."""
-        exact = chances.double()
-        self.sums[slot] += torch.stack([exact.sum(dim=0), exact.square().sum(dim=0)])
-        self.rows[slot] += len(chances)
-
-    def mean(self, slot: int) -> tuple[Floats, Floats]:
-        """Each token's mean chance, and its standard error."""
-        mean, square = np.asarray(self.sums[slot].cpu(), dtype=np.float64) / self.rows[slot]
-        return mean, np.sqrt(np.maximum(square - mean**2, 0) / self.rows[slot])
+def _shift(counts: NDArray[np.int64], chances: Floats, whole: bool) -> Floats:
+    """By how much to move the bias of each token, given how often it comes in each part of the trial's real rows, and its chances summed
+    over the same part as drawn, both (groups, tokens). What chance may account for is left out: of a difference of n of its
+    standard errors 1 - (s / n)^2 remain (the non-negative garrote of Breiman, "Better subset regression", 1995)."""
+    real, drawn = counts.sum(), chances.sum()
+    if not real or not drawn:
+        return np.zeros(counts.shape[1])
+    frequency, chance = counts.sum(axis=0) / real, chances.sum(axis=0) / drawn
+    # of a ratio of two sums, what each group adds to it beyond its part
+    beyond = (chances - chances.sum(axis=1, keepdims=True) * chance) / drawn
+    if not whole:  # other rows of the table would come otherwise, too
+        beyond -= (counts - counts.sum(axis=1, keepdims=True) * frequency) / real
+    groups = np.count_nonzero(chances.sum(axis=1))
+    error = np.sqrt((beyond**2).sum(axis=0) * groups / max(groups - 1, 1))
+    kept = 1 - (STANDARD_ERRORS * error / np.maximum(np.abs(frequency - chance), 1e-12)) ** 2
+    least = 0.5 / real
+    shift: Floats = np.clip(kept, 0, 1) * np.log((frequency + least) / (chance + least))
+    return np.clip(shift, -MOST, MOST)
 
 
 def _of_parents(one: PreparedTable) -> Iterator[Reference]:
@@ -129,5 +192,5 @@ def _of_parents(one: PreparedTable) -> Iterator[Reference]:
         yield from (reference for reference in references if reference.source == "parent")
 
 
-def _of_parent(one: PreparedTable, prepared: Mapping[str, PreparedTable], reference: Reference) -> Floats:
-    return take_or_nan(prepared[one.keys[reference.key].parent].moments[reference.column], one.parents[reference.key])
+def _of_parent(one: PreparedTable, prepared: Mapping[str, PreparedTable], reference: Reference, rows: NDArray[np.int64]) -> Floats:
+    return take_or_nan(prepared[one.keys[reference.key].parent].moments[reference.column], one.parents[reference.key][rows])

@@ -277,6 +277,10 @@ class _Learner:
             table.row_network = self._train(name, "rows", shape, examples, deadline)
 
     def _calibrate(self, name: str, trial: Trial) -> None:
+        """Where the clock has cut a training short there is no time for it."""
+        training = self.model.tables[name].trainings.get("rows")
+        if training is None or training.cut_short:
+            return
         told = self.tokens[name], self.learned[name], self.contexts[name]
         calibrate(self.model, name, trial, *told, self.seed, self.device, Advance("train", f"{name} drawn on trial", self.listener))
 

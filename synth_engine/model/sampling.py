@@ -61,8 +61,8 @@ class Request:
     independent rows; `spread_first` spreads the first slot evenly over all rows however many they are;
     `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn; `never_null` the
     slots of which token 0 must not be drawn; `empty_after` has for slots that say nothing where another one is 0 (null) the number of
-    that one: they are 0 there, as they were in training; `observe` is told of each slot the chances (rows, tokens) it is drawn by,
-    but in those rows."""
+    that one: they are 0 there, as they were in training; `observe` is told, of each slot and some rows, the chances
+    (rows, tokens) that it is to be drawn by, zero in rows in which it says nothing, and may move the logits of its tokens."""
 
     rows: int
     context: Context
@@ -74,7 +74,7 @@ class Request:
     given: NDArray[np.int32] | None = None
     never_null: frozenset[int] = frozenset()
     empty_after: Mapping[int, int] = field(default_factory=dict)
-    observe: Callable[[int, torch.Tensor], None] | None = None
+    observe: Callable[[int, NDArray[np.int64], torch.Tensor], torch.Tensor | None] | None = None
 
 
 Advance = Callable[[int, int], None]
@@ -195,14 +195,14 @@ class _Drawing:
         if slot in self.request.never_null:
             logits[:, 0] = IMPOSSIBLE
         u = self.spread[slot][rows] if slot < len(self.spread) else uniforms(self.keys[slot], rows)
-        chances = torch.softmax(logits, dim=1)
+        chances, deciding = torch.softmax(logits, dim=1), self.request.empty_after.get(slot)
+        if self.request.observe is not None:
+            shift = self.request.observe(slot, rows, chances if deciding is None else chances * (tokens[:, deciding] != 0)[:, None])
+            chances = chances if shift is None else torch.softmax(logits + shift, dim=1)
         cumulated = chances.cumsum(dim=1, dtype=torch.float64)
         drawn = torch.searchsorted(cumulated, moved(u, self.device)[:, None] * cumulated[:, -1:])[:, 0]
-        deciding = self.request.empty_after.get(slot)
         if deciding is not None:
             drawn = torch.where(tokens[:, deciding] == 0, 0, drawn)
-        if self.request.observe is not None:
-            self.request.observe(slot, chances if deciding is None else chances[tokens[:, deciding] != 0])
         self._put(slot, drawn, tokens, embedded)
 
     def _given(self, rows: NDArray[np.int64], tokens: torch.Tensor, embedded: torch.Tensor) -> int:
