@@ -27,8 +27,8 @@ from synth_engine.progress import Advance
 from synth_engine.randomness import generator, stream
 
 ROWS = 16_384
-"""Rows of a trial of sequences, of independent rows as many as are drawn at once (`sampling.BLOCK`): of a larger table some, of a smaller one
-all, equally often."""
+"""Rows of a trial of sequences; of independent rows as many as are drawn at once (`sampling.BLOCK`). Of a larger table some, of a smaller
+one all, equally often."""
 LONGEST = 2_000
 """Longer sequences are not tried: they are drawn row after row. Where most rows are in such, nothing is."""
 GROUPS, FEWEST_GROUPS = 16, 8
@@ -119,8 +119,9 @@ def calibrate(
 
 
 class _Biases:
-    """The output biases of a network, set by what a trial is drawn by. `tokens` and `learned` are those of the real rows that it stands for,
-    `groups` the parts of the trial that they are in; `left` are slots that are left as they are."""
+    """The output biases of a network, set by what a trial is drawn by. `tokens` and `learned` are those of the real rows that the trial
+    stands for, `groups` the parts of it that they are in, `whole` says whether the table has no others; slots of `left` are left as they
+    are."""
 
     def __init__(
         self,
