@@ -23,7 +23,7 @@ from synth_engine.model.prepared import PreparedTable, take_or_nan
 from synth_engine.model.requests import row_request
 from synth_engine.model.sampling import BLOCK, sample
 from synth_engine.model.state import Model
-from synth_engine.progress import Advance
+from synth_engine.progress import Advance, Listener, ignore
 from synth_engine.randomness import generator, stream
 
 ROWS = 16_384
@@ -91,7 +91,7 @@ def calibrate(
     context: Context,
     seed: int,
     device: torch.device,
-    advance: Advance,
+    listener: Listener = ignore,
 ) -> None:
     """Set the biases of a table's row network in place. `tokens` are those of the source's rows, (rows, slots), `learned` those of them
     that count, `context` what its rows know of their parents. Chances are compared with the tokens of the same rows.
@@ -112,7 +112,7 @@ def calibrate(
         steps = {slot for column in request.relative for slot in column.slots}
         biases = _Biases(network, tokens, learned, groups, trial.whole, steps, device)
         request.observe = biases.observe if trial.in_sequences else biases.set_at_once
-        sample(network, request, device, advance)
+        sample(network, request, device, Advance("train", f"{name} drawn on trial", listener))
         if trial.in_sequences:
             for slot in biases.observed:
                 biases.set(slot, share)

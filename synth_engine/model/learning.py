@@ -37,7 +37,7 @@ from synth_engine.model.state import KeyModel, Model, TableModel, context_of
 from synth_engine.model.summaries import Summary, summarise, summarise_jointly
 from synth_engine.model.training import Examples, Schedule
 from synth_engine.polymorphic import expanded, expanded_tables, types_alone
-from synth_engine.progress import Advance, Listener, Progress, ignore
+from synth_engine.progress import Listener, Progress, ignore
 from synth_engine.randomness import stream
 from synth_engine.schema import Schema
 
@@ -282,7 +282,7 @@ class _Learner:
         if training is None or training.cut_short:
             return
         told = self.tokens[name], self.learned[name], self.contexts[name]
-        calibrate(self.model, name, trial, *told, self.seed, self.device, Advance("train", f"{name} drawn on trial", self.listener))
+        calibrate(self.model, name, trial, *told, self.seed, self.device, self.listener)
 
     def _children(self, name: str) -> NDArray[np.int64]:
         """How many rows refer to each row of a table, along all keys that are summarised."""

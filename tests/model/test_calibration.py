@@ -20,6 +20,7 @@ from synth_engine.model.preparation import prepare
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.sampling import BLOCK, Request, sample
 from synth_engine.model.state import Model
+from synth_engine.progress import Progress
 from tests.model import shop
 
 CPU = torch.device("cpu")
@@ -80,7 +81,7 @@ def set_on_trial(
     model: Model, network: RowNetwork, trial: Trial, tokens: NDArray[np.int32], learned: NDArray[np.bool_] | None = None
 ) -> None:
     learned = np.ones(tokens.shape, np.bool_) if learned is None else learned
-    calibrate(with_network(model, network), "stores", trial, tokens, learned, Context(len(tokens)), 0, CPU, lambda *_: None)
+    calibrate(with_network(model, network), "stores", trial, tokens, learned, Context(len(tokens)), 0, CPU)
 
 
 # -- what is set -------------------------------------------------------------------------------------------------------
@@ -98,6 +99,16 @@ def test_tokens_come_as_often_as_in_the_source_again_and_what_hangs_on_them_does
     assert np.abs(shares(drawn_tokens(network, ROWS)) - shares(real)).max() < 0.01
     moved = [torch.softmax(biases(network, slot), 0) - torch.softmax(before[slot], 0) for slot in range(2)]
     assert max(float(one.abs().max()) for one in moved) < 0.02
+
+
+def test_every_trial_says_how_far_it_is(model: Model) -> None:
+    said: list[Progress] = []
+    made, lengths = with_network(model, some_network(sequential=True)), np.full(500, 8)
+    tokens, context = np.zeros((ROWS, 2), np.int32), Context(ROWS)
+    calibrate(made, "stores", trial_of(lengths), tokens, np.ones(tokens.shape, np.bool_), context, 0, CPU, said.append)
+    assert {(one.table, one.total) for one in said} == {("stores drawn on trial", ROWS)}
+    assert [one.done for one in said].count(ROWS) == len(calibration.STEPS)
+    assert max(one.done for one in said) == ROWS
 
 
 def test_sequences_go_most_of_the_way(model: Model) -> None:
@@ -156,7 +167,7 @@ def test_columns_told_as_steps_and_hidden_tokens_that_are_dealt_stay_as_they_are
     references = {r: np.zeros(rows) for listed in table.references.values() for r in listed}
     trial = Trial(np.arange(rows)[::-1].copy(), np.arange(0, rows, 2), np.full(rows // 2, 2), references, True)
     table.hidden_rows = tokens[:, :hidden]
-    calibrate(found, "orders", trial, tokens, np.ones(tokens.shape, np.bool_), context, 0, CPU, lambda *_: None)
+    calibrate(found, "orders", trial, tokens, np.ones(tokens.shape, np.bool_), context, 0, CPU)
     changed = {slot for slot in range(len(network.shape.slots)) if not torch.equal(biases(network, slot), biases(before, slot))}
     assert changed == set(range(hidden, len(network.shape.slots))) - steps
     assert all(np.array_equal(given, tokens[::-1, :hidden]) for given in dealt)
