@@ -230,9 +230,8 @@ def test_what_one_customer_has_in_many_rows_is_written_only_if_each_row_is_said_
         together, apart = ["customer: each row is an entity, with its rows of purchase"], ["customer: each row is an entity"]
         assert entities == ([*apart, "purchase: each row is an entity, whomever it refers to (customer)"] if entity_tables else together)
         model = read_model(twin.workspace)
-        drawn = (
-            Generation(model, {}, seed).run().batches("purchase", ORDERS) for seed in range(10)
-        )  # of its customer's make not each has one
+        # that customer has more rows than a twin may tell, and not every twin has one of the same make
+        drawn = (Generation(model, {}, seed).run().batches("purchase", ORDERS) for seed in range(10))
         written[folder] = {value for batches in drawn for batch in batches for value in batch["agreed"].to_pylist()}
         assert {value for (value,) in query(twin.file, "SELECT DISTINCT agreed FROM twin.purchase")} <= written[folder]
     assert written == {"default": {"by all"}, "rows": {"by all", "by one alone"}}

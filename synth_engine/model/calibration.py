@@ -36,7 +36,8 @@ GROUPS, FEWEST_GROUPS = 16, 8
 STANDARD_ERRORS = 2.0
 """A mean chance that is off by less is left alone, and one that is off by more moved the less the nearer it is to that."""
 STEPS = (0.5, 0.5)
-"""Sequences: shares of what is off that biases are moved by, each after a trial of its own. Part of it goes when others are set right."""
+"""Rows that are not drawn at once: shares of what is off that biases are moved by, each after a trial of its own. Part of it goes when
+others are set right."""
 MOST = 1.0
 """By how much a bias is moved at most in one step (a factor of e)."""
 
@@ -73,8 +74,9 @@ class Trial:
         return cls(rows, starts, lengths, {r: _of_parent(one, prepared, r, rows) for r in _of_parents(one)}, there == one.rows <= most)
 
     @property
-    def in_sequences(self) -> bool:
-        return bool((self.lengths > 1).any())
+    def at_once(self) -> bool:
+        """Whether all rows are drawn together, slot by slot."""
+        return len(self.rows) <= BLOCK and bool((self.lengths == 1).all())
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -96,7 +98,7 @@ def calibrate(
     """Set the biases of a table's row network in place. `tokens` are those of the source's rows, (rows, slots), `learned` those of them
     that count, `context` what its rows know of their parents. Chances are compared with the tokens of the same rows.
 
-    Independent rows are drawn all at once, and each slot from those before it as they have been set. Of sequences only a
+    Independent rows are drawn all at once, and each slot from those before it as they have been set. Of others only a
     whole trial tells what a slot's chances come to, so all are set after it, by a part of what is off, and once more.
     Columns told as steps are left as they are: a step's chances hang on how far there is to go.
     """
@@ -106,14 +108,14 @@ def calibrate(
         return
     tokens, learned, context = tokens[trial.rows], learned[trial.rows], context.of(trial.rows)
     given = tokens[:, :hidden] if name in model.skeletons or model.tables[name].hidden_rows is not None else None
-    for number, share in enumerate(STEPS if trial.in_sequences else (1.0,)):
+    for number, share in enumerate((1.0,) if trial.at_once else STEPS):
         drawn_by = stream(seed, "trial", name, number)
         request = row_request(model, name, context, (trial.starts, trial.lengths), trial.of_parents.__getitem__, given, drawn_by)
         steps = {slot for column in request.relative for slot in column.slots}
         biases = _Biases(network, tokens, learned, groups, trial.whole, steps, device)
-        request.observe = biases.observe if trial.in_sequences else biases.set_at_once
+        request.observe = biases.set_at_once if trial.at_once else biases.observe
         sample(network, request, device, Advance("train", f"{name} drawn on trial", listener))
-        if trial.in_sequences:
+        if not trial.at_once:
             for slot in biases.observed:
                 biases.set(slot, share)
 
@@ -151,7 +153,7 @@ class _Biases:
         self.chances[slot].index_add_(0, self.there[moved(rows, chances.device)], chances.double())
 
     def set_at_once(self, slot: int, rows: NDArray[np.int64], chances: Tensor) -> Tensor | None:
-        """Where these are all rows of the trial: what follows is drawn from columns that are set right."""
+        """The same of all rows of the trial: what follows is drawn from columns that are set right."""
         self.observe(slot, rows, chances)
         return None if slot in self.left else self.set(slot, 1.0)
 

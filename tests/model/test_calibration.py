@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from synth_engine.config import Config
 from synth_engine.encode.relative import RelativeEncoder
-from synth_engine.model import calibration, learning
+from synth_engine.model import calibration, learning, sampling
 from synth_engine.model.calibration import GROUPS, MOST, STANDARD_ERRORS, Trial, _Biases, _shift, calibrate
 from synth_engine.model.context import Context
 from synth_engine.model.network import NetworkShape, RowNetwork
@@ -120,6 +120,22 @@ def test_sequences_go_most_of_the_way(model: Model) -> None:
     left = np.abs(shares(drawn_tokens(network, ROWS, lengths)) - shares(real)).max()
     assert off > 0.1
     assert left < 0.4 * off
+
+
+def test_rows_without_siblings_that_are_more_than_are_drawn_at_once_go_most_of_the_way(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a table of which a few rows have siblings a trial may hold none of these."""
+    network, lengths = some_network(sequential=True), np.ones(ROWS, np.int64)
+    real = drawn_tokens(network, ROWS, lengths)
+    spoil(network, 0, 3, 1.0)
+    off = np.abs(shares(drawn_tokens(network, ROWS, lengths)) - shares(real)).max()
+    for room in (calibration, sampling):
+        monkeypatch.setattr(room, "BLOCK", ROWS // 4)
+    assert not trial_of(lengths).at_once
+    set_on_trial(model, network, trial_of(lengths), real)
+    monkeypatch.undo()
+    assert np.abs(shares(drawn_tokens(network, ROWS, lengths)) - shares(real)).max() < 0.4 * off
 
 
 def test_only_rows_that_are_tried_are_compared(model: Model) -> None:
@@ -230,7 +246,7 @@ def test_rows_of_a_small_table_are_tried_equally_often(prepared: dict[str, Prepa
     found = Trial.of(prepared["stores"], prepared, 0)
     assert found.whole
     assert set(np.bincount(found.rows)) == {BLOCK // shop.STORES}
-    assert not found.in_sequences
+    assert found.at_once
 
 
 def test_it_knows_what_parents_have(prepared: dict[str, PreparedTable]) -> None:
