@@ -30,7 +30,7 @@ from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
 from synth_engine.workspace import Workspace
 
-FORMAT = 11
+FORMAT = 12
 
 
 def write_model(model: Model, workspace: Workspace) -> None:

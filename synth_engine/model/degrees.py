@@ -1,5 +1,10 @@
 """How many children each parent has: a LightGBM distribution given the parent, calibrated so that the counts of the
-whole table come out as in the source, childless parents included."""
+whole table come out as in the source, childless parents included.
+
+One booster tells, class of degrees by class, whether a parent that has got so far has still more children (continuation ratios,
+as in Fienberg, "The Analysis of Cross-Classified Categorical Data", 1980): who has few never comes near the classes of hubs,
+however rare these are, and all classes learn from each other.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +20,10 @@ from synth_engine.encode.base import Floats
 from synth_engine.errors import Terminal
 from synth_engine.randomness import generator
 
-MOST_CLASSES = 24
-TREES = 500
-"""Trees of one booster over all its classes: what bounds the time of learning."""
+MOST_CLASSES, FEWEST_IN_CLASS = 24, 10
+TREES = 100
+MOST_AT_STEP = 100_000
+"""Parents, evenly spread, that tell who of those with so many children has more: what bounds the time of learning."""
 ENOUGH_PARENTS = 60
 REFERENCE_TABLE = 128
 """A table of which at most so many rows have children is a reference table (airlines, districts): its degrees are no
@@ -59,7 +65,7 @@ class DegreeModel:
         if code is not None and 0 < np.count_nonzero(degrees) <= REFERENCE_TABLE:
             by_code = np.bincount(code, degrees) / np.maximum(np.bincount(code), 1)
         booster = (
-            _booster(features, classes, len(lower), seed)
+            _booster(features, classes, seed)
             if len(lower) > 1 and len(degrees) >= ENOUGH_PARENTS and features.shape[1] and not len(by_code) and not kept
             else None
         )
@@ -125,13 +131,15 @@ class DegreeModel:
             return childless + self.standing + rng.random(parents)
         if self.booster is None:
             return childless + rng.random(parents)
-        chances = np.asarray(self.booster.predict(features.astype(np.float64)))
-        if chances.ndim == 1:
-            chances = np.stack([1 - chances, chances], axis=1)
-        cumulated = np.cumsum(chances, axis=1)
         # systematic sampling: one point in each of equal parts of [0, 1), dealt out at random
         points = (rng.permutation(parents) + rng.random(parents)) / max(parents, 1)
-        drawn = (cumulated < points[:, None] * cumulated[:, -1:]).sum(axis=1)
+        drawn, chance, left = np.zeros(parents, dtype=np.int64), np.ones(parents), np.arange(parents)
+        for step in range(len(self.lower) - 1):
+            if not len(left):
+                break
+            chance[left] *= np.asarray(self.booster.predict(_at_step(features[left], step)))
+            left = left[chance[left] > points[left]]
+            drawn[left] = step + 1
         likely: Floats = childless + drawn + rng.random(parents)
         return likely
 
@@ -204,30 +212,48 @@ def _standing(degrees: NDArray[np.int64], entities: int) -> NDArray[np.int64]:
 
 
 def _classes(degrees: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Lowest degree of each class: small counts by themselves, larger ones in geometric bins."""
+    """Lowest degree of each class: small counts by themselves, larger ones in geometric bins, as far as these are of enough parents."""
     exact = 8
     edges = list(range(exact))
     edge = exact
     while edge <= degrees.max(initial=0) and len(edges) < MOST_CLASSES:
         edges.append(edge)
         edge = max(edge + 1, int(edge * 1.5))
-    present = np.unique(np.searchsorted(edges, degrees, side="right") - 1)
-    return np.array(edges, dtype=np.int64)[present]
+    parents = np.bincount(np.searchsorted(edges, degrees, side="right") - 1, minlength=len(edges))
+    lower, left, here = [0], int(parents.sum()), 0
+    for edge, there in zip(edges, parents.tolist(), strict=True):
+        if min(here, left) >= FEWEST_IN_CLASS:
+            lower.append(edge)
+            here = 0
+        here += there
+        left -= there
+    return np.array(lower, dtype=np.int64)
 
 
-def _booster(features: NDArray[np.int32], classes: NDArray[np.int64], count: int, seed: int) -> lightgbm.Booster:
-    rounds = int(np.clip(TREES // (count if count > 2 else 1), 12, 60))
+def _booster(features: NDArray[np.int32], classes: NDArray[np.int64], seed: int) -> lightgbm.Booster:
+    """Tells of a parent in class `step` or a higher one, by that number and its features, how likely a higher one is."""
+    seen, higher, weights = [], [], []
+    for step in range(int(classes.max())):
+        there = np.flatnonzero(classes >= step)
+        every = -(-len(there) // MOST_AT_STEP)
+        seen.append(_at_step(features[there[::every]], step))
+        higher.append(classes[there[::every]] > step)
+        weights.append(np.full(len(higher[-1]), every))
     settings = {
-        "objective": "multiclass" if count > 2 else "binary",
-        "learning_rate": 0.15,
+        "objective": "binary",
+        "learning_rate": 0.2,
         "num_leaves": 15,
-        "min_data_in_leaf": max(10, len(classes) // 2000),
-        "lambda_l2": 5.0,
+        "min_data_in_leaf": 10,
+        "lambda_l2": 1.0,
+        "max_delta_step": 2.0,  # of few among many the first step would go far beyond
         "deterministic": True,
         "force_row_wise": True,
         "seed": seed % (1 << 31),
         "verbose": -1,
     }
-    if count > 2:
-        settings["num_class"] = count
-    return lightgbm.train(settings, lightgbm.Dataset(features.astype(np.float64), label=classes), num_boost_round=rounds)
+    learned_from = lightgbm.Dataset(np.concatenate(seen), label=np.concatenate(higher), weight=np.concatenate(weights))
+    return lightgbm.train(settings, learned_from, num_boost_round=TREES)
+
+
+def _at_step(features: NDArray[np.int32], step: int) -> NDArray[np.float32]:
+    return np.concatenate([np.full((len(features), 1), step), features], axis=1).astype(np.float32)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth_engine.errors import Terminal
-from synth_engine.model.degrees import DegreeModel, adjusted, tempered
+from synth_engine.model.degrees import MOST_AT_STEP, DegreeModel, adjusted, tempered
 
 fully = settings(max_examples=80, deadline=None, derandomize=True)
 small = st.lists(st.integers(0, 40), min_size=1, max_size=120)
@@ -85,6 +85,24 @@ def test_degrees_follow_what_is_known_of_the_parent():
     drawn = model.draw(rich[:, None], None, int(degrees.sum()), 3, "k")
     assert drawn[rich == 1].mean() == pytest.approx(6, abs=0.5)
     assert drawn[rich == 0].mean() == pytest.approx(1, abs=0.5)
+
+
+def test_the_few_hubs_of_a_large_table_are_those_that_look_like_them():
+    rng = np.random.default_rng(0)
+    hub = (np.arange(20_000) < 12).astype(np.int32)
+    degrees = np.where(hub, rng.integers(300, 900, 20_000), rng.geometric(0.5, 20_000))
+    met = rng.permutation(hub)
+    drawn = fit(degrees, features=hub[:, None]).draw(met[:, None], None, int(degrees.sum()), 3, "k")
+    assert np.count_nonzero(drawn[met == 1] >= 300) >= 8
+
+
+def test_of_more_parents_than_a_step_is_told_by_those_left_out_count_all_the_same():
+    rng = np.random.default_rng(0)
+    rich = (rng.random(3 * MOST_AT_STEP) < 0.1).astype(np.int32)
+    degrees = rng.poisson(np.where(rich, 4, 0.2))
+    drawn = fit(degrees, features=rich[:, None]).draw(rich[:, None], None, int(degrees.sum()), 3, "k")
+    assert drawn[rich == 1].mean() == pytest.approx(4, abs=0.1)
+    assert drawn[rich == 0].mean() == pytest.approx(0.2, abs=0.02)
 
 
 def test_a_unique_key_gives_nobody_two_children():
