@@ -1,15 +1,16 @@
 """How many children each parent has: a LightGBM distribution given the parent, calibrated so that the counts of the
 whole table come out as in the source, childless parents included.
 
-One booster tells, class of degrees by class, whether a parent that has got so far has still more children (continuation ratios,
-as in Fienberg, "The Analysis of Cross-Classified Categorical Data", 1980): who has few never comes near the classes of hubs,
-however rare these are, and all classes learn from each other.
+One booster tells of a parent that is in a class of degrees or a higher one whether it is in a higher one (continuation ratios, as in
+Fienberg, "The Analysis of Cross-Classified Categorical Data", 1980): parents of few children are not what the classes of hubs, however
+rare these are, are learned from, and all classes learn from each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightgbm
@@ -21,9 +22,13 @@ from synth_engine.errors import Terminal
 from synth_engine.randomness import generator
 
 MOST_CLASSES, FEWEST_IN_CLASS = 24, 10
-TREES = 100
+TREES, FEWEST_TREES, PARENTS_A_TREE = 100, 20, 10
+"""Trees of the booster: of few parents many would learn each by heart."""
+FEWEST_IN_LEAF = 10
 MOST_AT_STEP = 100_000
-"""Parents, evenly spread, that tell who of those with so many children has more: what bounds the time of learning."""
+"""Parents that tell who of those with so many children has more: what bounds the time of learning."""
+BLOCK = 1 << 18
+"""Parents that the booster is asked about at a time: what bounds the memory."""
 ENOUGH_PARENTS = 60
 REFERENCE_TABLE = 128
 """A table of which at most so many rows have children is a reference table (airlines, districts): its degrees are no
@@ -131,17 +136,20 @@ class DegreeModel:
             return childless + self.standing + rng.random(parents)
         if self.booster is None:
             return childless + rng.random(parents)
+        likely: Floats = childless + self._drawn_classes(self.booster, features, rng) + rng.random(parents)
+        return likely
+
+    def _drawn_classes(self, booster: lightgbm.Booster, features: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int64]:
+        parents = len(features)
         # systematic sampling: one point in each of equal parts of [0, 1), dealt out at random
         points = (rng.permutation(parents) + rng.random(parents)) / max(parents, 1)
         drawn, chance, left = np.zeros(parents, dtype=np.int64), np.ones(parents), np.arange(parents)
         for step in range(len(self.lower) - 1):
-            if not len(left):
-                break
-            chance[left] *= np.asarray(self.booster.predict(_at_step(features[left], step)))
+            for part in _blocks(left):
+                chance[part] *= np.asarray(booster.predict(_at_step(features, part, step)))
             left = left[chance[left] > points[left]]
             drawn[left] = step + 1
-        likely: Floats = childless + drawn + rng.random(parents)
-        return likely
+        return drawn
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -232,28 +240,74 @@ def _classes(degrees: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _booster(features: NDArray[np.int32], classes: NDArray[np.int64], seed: int) -> lightgbm.Booster:
     """Tells of a parent in class `step` or a higher one, by that number and its features, how likely a higher one is."""
-    seen, higher, weights = [], [], []
-    for step in range(int(classes.max())):
-        there = np.flatnonzero(classes >= step)
-        every = -(-len(there) // MOST_AT_STEP)
-        seen.append(_at_step(features[there[::every]], step))
-        higher.append(classes[there[::every]] > step)
-        weights.append(np.full(len(higher[-1]), every))
+    rng = generator(seed, "parents of a step")
+    by_step = [_some(np.flatnonzero(classes >= step), rng) for step in range(int(classes.max()))]
+    parent, steps = np.concatenate(by_step), np.repeat(np.arange(len(by_step)), [len(there) for there in by_step])
+    seen = _at_step(features, parent, steps)
     settings = {
         "objective": "binary",
         "learning_rate": 0.2,
         "num_leaves": 15,
-        "min_data_in_leaf": 10,
+        "min_data_in_leaf": FEWEST_IN_LEAF,
         "lambda_l2": 1.0,
-        "max_delta_step": 2.0,  # of few among many the first step would go far beyond
+        "max_delta_step": 2.0,  # where few of many go on, the first leaf would go far beyond
         "deterministic": True,
         "force_row_wise": True,
         "seed": seed % (1 << 31),
         "verbose": -1,
     }
-    learned_from = lightgbm.Dataset(np.concatenate(seen), label=np.concatenate(higher), weight=np.concatenate(weights))
-    return lightgbm.train(settings, learned_from, num_boost_round=TREES)
+    trees = int(np.clip(len(features) // PARENTS_A_TREE, FEWEST_TREES, TREES))
+    booster = lightgbm.train(settings, lightgbm.Dataset(seen, label=classes[parent] > steps), num_boost_round=trees)
+    _forget_few(booster, seen, parent, len(by_step))
+    return booster
 
 
-def _at_step(features: NDArray[np.int32], step: int) -> NDArray[np.float32]:
-    return np.concatenate([np.full((len(features), 1), step), features], axis=1).astype(np.float32)
+def _some(parents: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """All, or of too many some, by chance: rows stand by their owners, so that every k-th may be of one kind."""
+    return parents if len(parents) <= MOST_AT_STEP else np.sort(rng.choice(parents, MOST_AT_STEP, replace=False))
+
+
+def _at_step(features: NDArray[np.int32], parents: NDArray[np.int64], step: int | NDArray[np.int64]) -> NDArray[np.float32]:
+    """What the booster reads of these parents, each at its step."""
+    seen = np.empty((len(parents), features.shape[1] + 1), np.float32)
+    seen[:, 0] = step
+    seen[:, 1:] = features[parents]
+    return seen
+
+
+def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+
+
+def _forget_few(booster: lightgbm.Booster, seen: NDArray[np.float32], parent: NDArray[np.int64], steps: int) -> None:
+    """Let leaves of fewer than FEWEST_IN_LEAF parents say what the branch says that has so many. LightGBM counts rows, of which a parent
+    has one at each step it has reached, and those by their hessians."""
+    for number, tree in enumerate(booster.dump_model()["tree_info"]):
+        leaf = np.asarray(booster.predict(seen, start_iteration=number, num_iteration=1, pred_leaf=True), dtype=np.int64).reshape(-1)
+        rows = np.bincount(leaf, minlength=tree["num_leaves"])
+        there: dict[int, set[int]] = {at: set() for at in np.flatnonzero(rows < FEWEST_IN_LEAF * steps).tolist()}
+        for row in np.flatnonzero((rows < FEWEST_IN_LEAF * steps)[leaf]):
+            there[int(leaf[row])].add(int(parent[row]))
+        _merge(tree["tree_structure"], there, partial(booster.set_leaf_output, number))
+
+
+def _merge(node: Mapping[str, Any], there: Mapping[int, set[int]], say: Callable[[int, float], object]) -> set[int] | None:
+    """The parents of a node of a tree, None if they are enough: then the leaves of a branch that has fewer `say` what the node does. Leaves
+    that are not `there` have enough."""
+    if "leaf_value" in node:
+        few = there.get(node.get("leaf_index", 0))
+    else:
+        branches = node["left_child"], node["right_child"]
+        found = [_merge(branch, there, say) for branch in branches]
+        few = None if None in found else set().union(*(one for one in found if one is not None))
+    if few is not None and len(few) < FEWEST_IN_LEAF:
+        return few
+    if "leaf_value" not in node:
+        for branch, one in zip(branches, found, strict=True):
+            for leaf in _leaves(branch) if one is not None else ():
+                say(leaf, node["internal_value"])
+    return None
+
+
+def _leaves(node: Mapping[str, Any]) -> list[int]:
+    return [node["leaf_index"]] if "leaf_value" in node else _leaves(node["left_child"]) + _leaves(node["right_child"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth_engine.errors import Terminal
-from synth_engine.model.degrees import MOST_AT_STEP, DegreeModel, adjusted, tempered
+from synth_engine.model.degrees import FEWEST_IN_CLASS, DegreeModel, _classes, adjusted, tempered
 
 fully = settings(max_examples=80, deadline=None, derandomize=True)
 small = st.lists(st.integers(0, 40), min_size=1, max_size=120)
@@ -96,13 +96,46 @@ def test_the_few_hubs_of_a_large_table_are_those_that_look_like_them():
     assert np.count_nonzero(drawn[met == 1] >= 300) >= 8
 
 
-def test_of_more_parents_than_a_step_is_told_by_those_left_out_count_all_the_same():
+def test_of_more_parents_than_tell_some_do_whatever_their_order(monkeypatch):
+    monkeypatch.setattr("synth_engine.model.degrees.MOST_AT_STEP", 500)
     rng = np.random.default_rng(0)
-    rich = (rng.random(3 * MOST_AT_STEP) < 0.1).astype(np.int32)
-    degrees = rng.poisson(np.where(rich, 4, 0.2))
-    drawn = fit(degrees, features=rich[:, None]).draw(rich[:, None], None, int(degrees.sum()), 3, "k")
-    assert drawn[rich == 1].mean() == pytest.approx(4, abs=0.1)
-    assert drawn[rich == 0].mean() == pytest.approx(0.2, abs=0.02)
+    outward = np.tile([0, 1], 5000).astype(np.int32)  # every other row is of one kind: every twentieth would be of one alone
+    degrees = (rng.random(10_000) < np.where(outward, 0.9, 0.1)).astype(int)
+    drawn = fit(degrees, features=outward[:, None]).draw(outward[:, None], None, int(degrees.sum()), 3, "k")
+    assert drawn[outward == 1].mean() == pytest.approx(0.9, abs=0.05)
+    assert drawn[outward == 0].mean() == pytest.approx(0.1, abs=0.05)
+
+
+def test_the_few_hubs_are_found_where_only_some_parents_tell(monkeypatch):
+    monkeypatch.setattr("synth_engine.model.degrees.MOST_AT_STEP", 2000)
+    rng = np.random.default_rng(0)
+    hub = (rng.random(20_000) < 0.005).astype(np.int32)
+    degrees = np.where(hub, rng.integers(100, 200, 20_000), rng.geometric(0.5, 20_000))
+    drawn = fit(degrees, features=hub[:, None]).draw(hub[:, None], None, int(degrees.sum()), 3, "k")
+    assert (drawn[hub == 1] >= 100).mean() > 0.7
+
+
+def test_what_one_parent_alone_is_like_tells_nothing_of_others_who_look_like_it():
+    rng = np.random.default_rng(0)
+    degrees = (rng.pareto(1.2, 3000) * 3).astype(int)
+    alone = (np.arange(3000) == 7).astype(np.int32)
+    degrees[7] = 50_000
+    features = np.stack([alone, rng.integers(0, 10, 3000)], axis=1).astype(np.int32)
+    model = fit(degrees, features=features)
+    met = np.stack([np.arange(3000) % 2, rng.integers(0, 10, 3000)], axis=1).astype(np.int32)
+    drawn = model.draw(met, None, int(degrees.sum()), 3, "k")
+    high = drawn >= np.quantile(drawn, 0.98)
+    assert high[met[:, 0] == 1].mean() < 2 * high[met[:, 0] == 0].mean()
+
+
+@fully
+@given(st.lists(st.integers(0, 10_000) | st.integers(0, 12), max_size=400))
+def test_classes_of_degrees_begin_with_none_and_have_ten_parents_each(degrees):
+    lower = _classes(np.array(degrees, dtype=np.int64))
+    assert lower[0] == 0
+    assert (np.diff(lower) > 0).all()
+    there = np.bincount(np.searchsorted(lower, degrees, side="right") - 1, minlength=len(lower))
+    assert len(lower) == 1 or there.min() >= FEWEST_IN_CLASS
 
 
 def test_a_unique_key_gives_nobody_two_children():
