@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,12 +34,45 @@ def joint_codes(columns: Sequence[Sequence[pa.Array | pa.ChunkedArray]]) -> list
 def _codes(arrays: Sequence[pa.Array | pa.ChunkedArray]) -> tuple[list[NDArray[np.int64]], int]:
     """Numbers of the values of one column in each table (-1 is null), and how many there are."""
     first = arrays[0].type
-    cast = [a if a.type == first else a.cast(first, safe=False) for a in arrays]
+    others: dict[str, int] = {}
+    cast, apart = zip(*(_as_type(array, first, others) for array in arrays), strict=True)
     chunks = [chunk for a in cast for chunk in (a.chunks if isinstance(a, pa.ChunkedArray) else [a])]
     encoded = pa.chunked_array(chunks, first).combine_chunks()
     encoded = (pa.concat_arrays(encoded.chunks) if isinstance(encoded, pa.ChunkedArray) else encoded).dictionary_encode()
     indices = np.asarray(pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
-    return np.split(indices, np.cumsum([len(a) for a in arrays])[:-1]), len(encoded.dictionary)
+    codes, size = np.split(indices, np.cumsum([len(a) for a in arrays])[:-1]), len(encoded.dictionary)
+    return [np.where(of >= 0, size + of, code) if of is not None else code for code, of in zip(codes, apart, strict=True)], size + len(
+        others
+    )
+
+
+def _as_type(
+    array: pa.Array | pa.ChunkedArray, wanted: pa.DataType, others: dict[str, int]
+) -> tuple[pa.Array | pa.ChunkedArray, NDArray[np.int64] | None]:
+    """The values as this type, null where that has none of them, and the numbers of those in `others`, where they are added (-1 of
+    all others): text among numbers or a fraction among integers is equal to none of them."""
+    if array.type == wanted:
+        return array, None
+    try:
+        return array.cast(wanted), None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+        encoded = (pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole).dictionary_encode()
+        found = [_as_type_of_one(value, wanted) for value in encoded.dictionary]
+        apart = [
+            -1 if one is not None else others.setdefault(str(v), len(others)) for v, one in zip(encoded.dictionary, found, strict=True)
+        ]
+        indices = pc.fill_null(encoded.indices, len(found))
+        return pa.array([*found, None], wanted).take(indices), np.array([*apart, -1], dtype=np.int64)[
+            indices.to_numpy(zero_copy_only=False)
+        ]
+
+
+def _as_type_of_one(value: pa.Scalar, wanted: pa.DataType) -> Any:
+    try:
+        return value.cast(wanted).as_py()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
 
 
 def _compressed(codes: list[NDArray[np.int64]]) -> tuple[list[NDArray[np.int64]], int]:

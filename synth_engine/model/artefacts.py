@@ -72,7 +72,9 @@ def read_model(workspace: Workspace) -> Model:
     raw = json.loads(workspace.read_bytes(f"{workspace.model}/model.json"))
     if raw["format"] != FORMAT:
         raise CorruptArtefact(
-            "A model must be of the format this release reads", value=f"format {raw['format']}, not {FORMAT}", advice="train again"
+            "A model must be of the format this release reads",
+            value=f"format {raw['format']}, not {FORMAT}",
+            advice="train again; in a workspace remove manifests/train.json first, which says that it is done",
         )
     facts = {name: raw[name] for name in ("seed", "cut_short", "kept", "structure")}
     model = Model(Schema.from_dict(raw["schema"]), {}, **facts, paths=[Path.from_json(path) for path in raw["paths"]])

@@ -21,10 +21,9 @@ from synth_engine.encode.base import Floats
 from synth_engine.errors import Terminal
 from synth_engine.randomness import generator
 
-MOST_CLASSES, FEWEST_IN_CLASS = 24, 10
+MOST_CLASSES = 24
 TREES, FEWEST_TREES, PARENTS_A_TREE = 100, 20, 10
 """Trees of the booster: of few parents many would learn each by heart."""
-FEWEST_IN_LEAF = 10
 MOST_AT_STEP = 100_000
 """Parents that tell who of those with so many children has more: what bounds the time of learning."""
 BLOCK = 1 << 18
@@ -61,16 +60,17 @@ class DegreeModel:
         kept: bool = False,
     ) -> DegreeModel:
         """Learn from the exact degree of every parent and what is known of it: `features` (parents, any) and the
-        parents' summary `code` along this key (0 is childless). Parents that are `kept` will be these very ones."""
+        parents' summary `code` along this key (0 is childless). What fewer parents than `protect` have in common tells nothing.
+        Parents that are `kept` will be these very ones."""
         protected = _protected(degrees, protect)
         values, counts = np.unique(protected, return_counts=True)
-        lower = _classes(degrees)
+        lower = _classes(degrees, protect)
         classes = np.searchsorted(lower, degrees, side="right") - 1
         by_code = np.zeros(0)
         if code is not None and 0 < np.count_nonzero(degrees) <= REFERENCE_TABLE:
             by_code = np.bincount(code, degrees) / np.maximum(np.bincount(code), 1)
         booster = (
-            _booster(features, classes, seed)
+            _booster(features, classes, protect, seed)
             if len(lower) > 1 and len(degrees) >= ENOUGH_PARENTS and features.shape[1] and not len(by_code) and not kept
             else None
         )
@@ -219,7 +219,7 @@ def _standing(degrees: NDArray[np.int64], entities: int) -> NDArray[np.int64]:
     return most - np.minimum(standing, most)
 
 
-def _classes(degrees: NDArray[np.int64]) -> NDArray[np.int64]:
+def _classes(degrees: NDArray[np.int64], fewest: int) -> NDArray[np.int64]:
     """Lowest degree of each class: small counts by themselves, larger ones in geometric bins, as far as these are of enough parents."""
     exact = 8
     edges = list(range(exact))
@@ -230,7 +230,7 @@ def _classes(degrees: NDArray[np.int64]) -> NDArray[np.int64]:
     parents = np.bincount(np.searchsorted(edges, degrees, side="right") - 1, minlength=len(edges))
     lower, left, here = [0], int(parents.sum()), 0
     for edge, there in zip(edges, parents.tolist(), strict=True):
-        if min(here, left) >= FEWEST_IN_CLASS:
+        if min(here, left) >= fewest:
             lower.append(edge)
             here = 0
         here += there
@@ -238,8 +238,9 @@ def _classes(degrees: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array(lower, dtype=np.int64)
 
 
-def _booster(features: NDArray[np.int32], classes: NDArray[np.int64], seed: int) -> lightgbm.Booster:
-    """Tells of a parent in class `step` or a higher one, by that number and its features, how likely a higher one is."""
+def _booster(features: NDArray[np.int32], classes: NDArray[np.int64], fewest: int, seed: int) -> lightgbm.Booster:
+    """Tells of a parent in class `step` or a higher one, by that number and its features, how likely a higher one is. No leaf is of fewer
+    parents than `fewest`."""
     rng = generator(seed, "parents of a step")
     by_step = [_some(np.flatnonzero(classes >= step), rng) for step in range(int(classes.max()))]
     parent, steps = np.concatenate(by_step), np.repeat(np.arange(len(by_step)), [len(there) for there in by_step])
@@ -248,7 +249,7 @@ def _booster(features: NDArray[np.int32], classes: NDArray[np.int64], seed: int)
         "objective": "binary",
         "learning_rate": 0.2,
         "num_leaves": 15,
-        "min_data_in_leaf": FEWEST_IN_LEAF,
+        "min_data_in_leaf": fewest,
         "lambda_l2": 1.0,
         "max_delta_step": 2.0,  # where few of many go on, the first leaf would go far beyond
         "deterministic": True,
@@ -258,7 +259,7 @@ def _booster(features: NDArray[np.int32], classes: NDArray[np.int64], seed: int)
     }
     trees = int(np.clip(len(features) // PARENTS_A_TREE, FEWEST_TREES, TREES))
     booster = lightgbm.train(settings, lightgbm.Dataset(seen, label=classes[parent] > steps), num_boost_round=trees)
-    _forget_few(booster, seen, parent, len(by_step))
+    _forget_few(booster, seen, parent, len(by_step), fewest)
     return booster
 
 
@@ -279,28 +280,28 @@ def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
 
 
-def _forget_few(booster: lightgbm.Booster, seen: NDArray[np.float32], parent: NDArray[np.int64], steps: int) -> None:
-    """Let leaves of fewer than FEWEST_IN_LEAF parents say what the branch says that has so many. LightGBM counts rows, of which a parent
-    has one at each step it has reached, and those by their hessians."""
+def _forget_few(booster: lightgbm.Booster, seen: NDArray[np.float32], parent: NDArray[np.int64], steps: int, fewest: int) -> None:
+    """Let leaves of fewer parents than `fewest` say what the branch says that has so many. LightGBM counts rows, of which a parent has
+    one at each step it has reached, and those by their hessians."""
     for number, tree in enumerate(booster.dump_model()["tree_info"]):
         leaf = np.asarray(booster.predict(seen, start_iteration=number, num_iteration=1, pred_leaf=True), dtype=np.int64).reshape(-1)
         rows = np.bincount(leaf, minlength=tree["num_leaves"])
-        there: dict[int, set[int]] = {at: set() for at in np.flatnonzero(rows < FEWEST_IN_LEAF * steps).tolist()}
-        for row in np.flatnonzero((rows < FEWEST_IN_LEAF * steps)[leaf]):
+        there: dict[int, set[int]] = {at: set() for at in np.flatnonzero(rows < fewest * steps).tolist()}
+        for row in np.flatnonzero((rows < fewest * steps)[leaf]):
             there[int(leaf[row])].add(int(parent[row]))
-        _merge(tree["tree_structure"], there, partial(booster.set_leaf_output, number))
+        _merge(tree["tree_structure"], there, fewest, partial(booster.set_leaf_output, number))
 
 
-def _merge(node: Mapping[str, Any], there: Mapping[int, set[int]], say: Callable[[int, float], object]) -> set[int] | None:
+def _merge(node: Mapping[str, Any], there: Mapping[int, set[int]], fewest: int, say: Callable[[int, float], object]) -> set[int] | None:
     """The parents of a node of a tree, None if they are enough: then the leaves of a branch that has fewer `say` what the node does. Leaves
     that are not `there` have enough."""
     if "leaf_value" in node:
         few = there.get(node.get("leaf_index", 0))
     else:
         branches = node["left_child"], node["right_child"]
-        found = [_merge(branch, there, say) for branch in branches]
+        found = [_merge(branch, there, fewest, say) for branch in branches]
         few = None if None in found else set().union(*(one for one in found if one is not None))
-    if few is not None and len(few) < FEWEST_IN_LEAF:
+    if few is not None and len(few) < fewest:
         return few
     if "leaf_value" not in node:
         for branch, one in zip(branches, found, strict=True):
