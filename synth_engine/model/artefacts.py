@@ -30,7 +30,7 @@ from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
 from synth_engine.workspace import Workspace
 
-FORMAT = 12
+FORMAT = 13
 
 
 def write_model(model: Model, workspace: Workspace) -> None:
@@ -107,6 +107,7 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
         "dependencies": [one.to_json() for one in table.dependencies],
         "aggregates": [one.to_json() for one in table.aggregates],
         "constants": [one.to_json() for one in table.constants],
+        "dealt_slots": table.dealt_slots,
         "encoder": table.encoder.to_json(),
         "references": {c: [[r.source, r.key, r.column] for r in found] for c, found in table.references.items()},
         "key_generators": {c: g.to_json() for c, g in table.key_generators.items()},
@@ -126,6 +127,7 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
                 "orphans": None if k.orphans is None else k.orphans.to_json(),
                 "degrees": k.degrees.to_json(),
                 "partners": None if k.partners is None else k.partners.to_json(),
+                "settled_by": k.settled_by,
             }
             for k in table.keys
         ],
@@ -142,7 +144,7 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         degrees = DegreeModel.from_json(k["degrees"], booster)
         partners = None if k["partners"] is None else Partners.from_json(k["partners"])
         orphans = Orphans.from_json(k["orphans"]) if k["orphans"] else None
-        of_rows = summary, tuple(k["depths"]), k["loop_share"], partners, orphans
+        of_rows = summary, tuple(k["depths"]), k["loop_share"], partners, orphans, k["settled_by"]
         keys.append(KeyModel(key, k["null_share"], k["deferred"], degrees, *of_rows))
     return TableModel(
         raw["name"],
@@ -165,6 +167,7 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         dependencies=[Dependency.from_json(one) for one in raw["dependencies"]],
         aggregates=[Aggregate.from_json(one) for one in raw["aggregates"]],
         constants=[Constant.from_json(one) for one in raw["constants"]],
+        dealt_slots=raw["dealt_slots"],
     )
 
 

@@ -1,8 +1,8 @@
-"""Columns in which the rows of one parent do not differ: all have what the first of them has."""
+"""Columns and keys in which the rows of one parent do not differ: all have what the first of them has."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from synth_engine.codes import joint_codes
 from synth_engine.model.evidence import is_chance, sample_of
+from synth_engine.model.keyplan import KeyPlan
+from synth_engine.model.paths import Path, stands_alone
 from synth_engine.model.prepared import PreparedTable
+from synth_engine.schema import Table
 from synth_engine.schema.model import MODELLED_KINDS
 
 
@@ -44,6 +47,36 @@ def find_constants(one: PreparedTable, fixed: Collection[str]) -> list[Constant]
         if key is not None:
             found.append(Constant(column.name, key))
     return found
+
+
+def find_settled_keys(table: Table, plan: KeyPlan, parents: Sequence[NDArray[np.int64]], paths: Collection[Path]) -> dict[int, int]:
+    """The keys along which no parent's rows differ (all trips of a shape are of one route), by number, each with the number of the key to
+    those parents: of several the one of fewest. Not keys that share columns with others, whose columns are unique, or that are part of the
+    table's `paths`."""
+    if table.polymorphic:
+        return {}
+    unique = {column for key in (table.primary_key, *table.unique) for column in key}
+    alone = [i for i in plan.live if stands_alone(table, plan.keys[i]) and i not in {path.direct for path in paths}]
+    free = [i for i in alone if not unique.intersection(plan.keys[i].columns) and i not in {path.by for path in paths}]
+    size = {i: len(np.unique(parents[i][parents[i] >= 0])) for i in alone}
+    first = {i: first_of_parent(parents[i]) for i in alone if free}
+    found = {}
+    for i in free:
+        finer = sorted((j for j in alone if (size[j], -j) > (size[i], -i)), key=lambda j: (size[j], j))
+        settling = next((j for j in finer if _never_differs(parents[i], first[j])), None)
+        if settling is not None:
+            found[i] = settling
+    return found
+
+
+def _never_differs(parent: NDArray[np.int64], first: NDArray[np.int64]) -> bool:
+    """Whether rows, of whom `first` has each one's first of its kind, have its parent, and would not by chance."""
+    some = sample_of(len(first))
+    if not np.array_equal(parent[some], parent[first[some]]) or not np.array_equal(parent, parent[first]):
+        return False
+    others = int((first != np.arange(len(first))).sum())
+    commonest = np.bincount(parent + 1).max(initial=0) / max(len(parent), 1)
+    return others > 0 and not is_chance(others, float(commonest))
 
 
 def first_of_parent(parents: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -196,26 +196,28 @@ class Generation:
             parent = table.keys[reference.key].key.parent
             return take_or_nan(self.tables[parent].values[reference.column], made.parents[reference.key])
 
-        request = row_request(
-            self.model, made.name, made.context, sequences, of_parent, self._dealt(table, made), stream(self.seed, "rows", made.name)
-        )
+        dealt, drawn_by = self._dealt(table, made), stream(self.seed, "rows", made.name)
+        given = None if dealt is None else dealt[:, :hidden]
+        request = row_request(self.model, made.name, made.context, sequences, of_parent, given, drawn_by)
+        if dealt is not None:
+            request.known = {hidden + slot: dealt[:, hidden + place] for place, slot in enumerate(table.dealt_slots)}
+        request.shared = self._shared(table, made, hidden)
         made.tokens = sample(table.row_network, request, self.device, self._advance(made.name))
-        self._share(table, made, hidden)
+        for slot, first in request.shared.items():
+            made.tokens[:, slot] = made.tokens[first, slot]
         settle(made.tokens, hidden, table.dependencies)
         made.values = {c.name: c.values for c in request.relative}
 
-    def _share(self, table: TableModel, made: GeneratedTable, hidden: int) -> None:
-        """Rows of one parent have what the first of them has, where they do not differ in the source."""
+    def _shared(self, table: TableModel, made: GeneratedTable, hidden: int) -> dict[int, NDArray[np.int64]]:
+        """For the slots of columns that the rows of one parent do not differ in, the first of the rows of each one's parent: they have what
+        it has."""
         first = {key: first_of_parent(made.parents[key]) for key in {constant.key for constant in table.constants}}
-        for c in table.encoder.columns:
-            for key in (constant.key for constant in table.constants if constant.column == c.column.name):
-                made.taken[c.column.name] = first[key]
-                slots = [hidden + slot for slot in c.slots]
-                made.tokens[:, slots] = made.tokens[:, slots][first[key]]
+        made.taken |= {constant.column: first[constant.key] for constant in table.constants}
+        return {hidden + slot: made.taken[c.column.name] for c in table.encoder.columns if c.column.name in made.taken for slot in c.slots}
 
     def _dealt(self, table: TableModel, made: GeneratedTable) -> NDArray[np.int32] | None:
-        """The hidden tokens that rows have because of their place in the source's graph; else a reference table's in random
-        order, evenly thinned or repeated to the rows asked for."""
+        """The hidden tokens that rows have because of their place in the source's graph; else a reference table's, with what else it deals, in
+        random order, evenly thinned or repeated to the rows asked for."""
         if made.name in self.model.skeletons:
             return self.model.skeletons[made.name].hidden
         if table.hidden_rows is None or not len(table.hidden_rows):

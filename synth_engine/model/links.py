@@ -56,6 +56,45 @@ def _with_nulls(wishes: NDArray[np.int64], wanted: int, rng: np.random.Generator
     return wishes
 
 
+def assign_groups(
+    wishes: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    degrees: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Give each group of rows, of `sizes`, a parent for all of them, or -1.
+
+    As `assign`, but degrees are kept only as nearly as whole groups allow: parents of a code in random order have room for their children one
+    after the other, groups that wish for it follow each other in the same way, and each gets who has room at its middle. Groups that
+    find none there are given what is left, at the code next in number.
+    """
+    room = np.r_[degrees, max(int(sizes.sum() - degrees.sum()), 0)].astype(np.float64)  # the last place is nobody's
+    codes = np.r_[codes, NONE]
+    at, order = np.full(len(wishes), -1, dtype=np.int64), rng.permutation(len(wishes))
+    for exact in (True, False):
+        left = order[at[order] < 0]
+        left = left[np.argsort(wishes[left], kind="stable")]
+        slots = rng.permutation(np.flatnonzero(room > 0))
+        slots = slots[np.argsort(codes[slots], kind="stable")]
+        if not len(left) or not len(slots):
+            break
+        ends = np.cumsum(room[slots])
+        middle = np.cumsum(sizes[left]) - 0.5 * sizes[left]
+        if exact:  # from where the room for its code begins
+            first = np.searchsorted(codes[slots], wishes[left], side="left")
+            before = np.searchsorted(wishes[left], wishes[left], side="left")
+            middle += np.r_[0.0, ends][first] - np.r_[0, np.cumsum(sizes[left])][before]
+        else:
+            middle *= ends[-1] / sizes[left].sum()
+        place = np.searchsorted(ends, middle, side="right")
+        found = slots[np.minimum(place, len(slots) - 1)]
+        kept = (place < len(slots)) & (codes[found] == wishes[left]) if exact else np.ones(len(left), np.bool_)
+        at[left[kept]] = found[kept]
+        room = np.maximum(room - np.bincount(found[kept], sizes[left[kept]], minlength=len(room)), 0)
+    return np.where(at == len(degrees), NONE, at)
+
+
 def fit_to_groups(
     degrees: NDArray[np.int64] | NDArray[np.float64],
     group: NDArray[np.int64],

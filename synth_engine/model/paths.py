@@ -107,17 +107,18 @@ def _pairs_of_ways(schema: Schema, child: Table) -> Iterator[tuple[Path, Foreign
         return
     for i, by in enumerate(child.foreign_keys):
         parent = schema.tables.get(by.parent)
-        if parent is None or parent is child or parent.polymorphic or not _stands_alone(child, by):
+        if parent is None or parent is child or parent.polymorphic or not stands_alone(child, by):
             continue
         for j, direct in enumerate(child.foreign_keys):
-            if i == j or not _stands_alone(child, direct) or set(direct.columns) & {c for key in _unique(child) for c in key}:
+            if i == j or not stands_alone(child, direct) or set(direct.columns) & {c for key in _unique(child) for c in key}:
                 continue
             for k, onward in enumerate(parent.foreign_keys):
-                if (onward.parent, onward.parent_columns) == (direct.parent, direct.parent_columns) and _stands_alone(parent, onward):
+                if (onward.parent, onward.parent_columns) == (direct.parent, direct.parent_columns) and stands_alone(parent, onward):
                     yield Path(child.name, i, j, k), by, direct, onward
 
 
-def _stands_alone(table: Table, key: ForeignKey) -> bool:
+def stands_alone(table: Table, key: ForeignKey) -> bool:
+    """Whether no other key has a column of this one, and all its values lead somewhere."""
     others = {c for other in table.foreign_keys if other is not key for c in other.columns}
     return not key.orphan_share and not others.intersection(key.columns)
 

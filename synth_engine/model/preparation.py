@@ -17,6 +17,7 @@ from synth_engine.encode.rare import Trait, place_rare_values
 from synth_engine.encode.table import TableEncoder
 from synth_engine.encode.values import to_floats
 from synth_engine.model.coarse import coarse_codes
+from synth_engine.model.constants import find_settled_keys
 from synth_engine.model.dependencies import Dependency, find_dependencies
 from synth_engine.model.keyplan import KeyPlan, plan_keys, value_columns
 from synth_engine.model.ordinals import find_ordinal
@@ -60,8 +61,8 @@ def prepare(
         to_entities = [i for i in sorted(plan.heads) if plan.keys[i].parent in belonging and not plan.deferred[i]]
         belonging |= {name} if to_entities else set()
         said = [] if name in entity_tables else to_entities or None
-        ways = sorted(plan.heads - led(paths, name))
-        one = _prepare_table(table, plan, data, prepared, next_entity, seed, said, (given or {}).get(name, ()), ways)
+        own = [path for path in paths if path.child == name]
+        one = _prepare_table(table, plan, data, prepared, next_entity, seed, said, (given or {}).get(name, ()), own)
         del data
         next_entity += one.rows
         prepared[name] = one
@@ -85,15 +86,16 @@ def _prepare_table(
     seed: int,
     to_entities: Sequence[int] | None,
     given: Collection[str],
-    ways: Sequence[int],
+    paths: Collection[Path],
 ) -> PreparedTable:
-    """`to_entities` are the keys to what is said to be entities, none of those of entities; without it the data decides. Rows may form
-    sequences along the keys `ways`."""
+    """`to_entities` are the keys to what is said to be entities, none of those of entities; without it the data decides. Rows form no
+    sequences along keys that others settle, by the table's `paths` or because no parent's rows differ in them."""
     rows = len(data[table.columns[0].name])
     parents = [
         np.full(rows, -1, dtype=np.int64) if late else find_parents(key, data, prepared[key.parent].data)
         for key, late in zip(plan.keys, plan.deferred, strict=True)
     ]
+    settled_by = find_settled_keys(table, plan, parents, paths)
     ordinal = find_ordinal(table, plan, data)
     columns = [c for c in value_columns(plan, table) if ordinal is None or c.name != ordinal.column]
     derived = find_rules(columns, table, plan, data, parents, prepared, given)
@@ -104,7 +106,15 @@ def _prepare_table(
     number = ordinal.column if ordinal else table.primary_key[0] if len(table.primary_key) == 1 else None
     natural = _natural_order(table, number, data, moments.get(order_column) if order_column else None)
     telling = {c: codes for c, codes in coarse.items() if c != order_column}  # rows sorted by a column agree in it, related or not
-    owner = choose_owner(ways, parents, natural, telling, moments.get(order_column) if order_column else None)
+    chosen_among = partial(
+        choose_owner, parents=parents, natural=natural, coarse=telling, moment=moments.get(order_column) if order_column else None
+    )
+    ways = sorted(plan.heads - led(paths, table.name))
+    owner = whose = chosen_among(ways)
+    if owner in settled_by and (parents[owner] < 0).any():
+        del settled_by[owner]  # rows of one sequence would be of no entity in common
+    if owner in settled_by:  # it is settled only when the other is drawn
+        owner = chosen_among([i for i in ways if i not in settled_by])
     order, sequence = in_sequence(natural, parents[owner]) if owner is not None else (np.arange(rows), None)
     entity = next_entity + np.arange(rows)
     if owner is not None:
@@ -115,7 +125,7 @@ def _prepare_table(
         entity = entity[order]
         coarse = {name: codes[order] for name, codes in coarse.items()}
         moments = {name: values[order] for name, values in moments.items()}
-    part_of = key_to_entity(to_entities, owner, parents)
+    part_of = key_to_entity(to_entities, whose, parents)
     apart = entity if sequence is None or part_of is not None else next_entity + windows(sequence)
     chance = uniforms(stream(seed, "held out"), apart)
     held_out, alike = chance < HELD_OUT, (chance >= HELD_OUT) & (chance < 2 * HELD_OUT)
@@ -125,7 +135,7 @@ def _prepare_table(
             own[there] = theirs[parents[part_of][there]]
     one = PreparedTable(table, data, plan, parents, owner, sequence, order, entity, held_out, alike, coarse, moments)
     one.part_of, one.order_column, one.ordinal = part_of, order_column, ordinal
-    one.derived = derived
+    one.derived, one.settled_by = derived, settled_by
     tell_by_steps(one, prepared)
     return one
 

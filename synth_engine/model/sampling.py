@@ -18,7 +18,7 @@ from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.model.context import Context, ResidentContext
 from synth_engine.model.devices import home_of, moved
 from synth_engine.model.network import WINDOW, RowNetwork, flushed_denormals, position_features
-from synth_engine.model.strata import spread_evenly
+from synth_engine.model.strata import spread_by_size, spread_evenly
 from synth_engine.randomness import stream, uniforms
 
 BLOCK = 4096
@@ -59,9 +59,10 @@ class RelativeColumn:
 class Request:
     """What to draw: `rows` rows with their `context`; `starts` and `lengths` of the sequences, or None for
     independent rows; `spread_first` spreads the first slot evenly over all rows however many they are;
-    `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn; `never_null` the
+    `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn, `known` those of other slots; `never_null` the
     slots of which token 0 must not be drawn; `empty_after` has for slots that say nothing where another one is 0 (null) the number of
-    that one: they are 0 there, as they were in training; `observe` is told, of each slot and some rows, the chances
+    that one: they are 0 there, as they were in training; `shared` has for slots in which rows will be given what the first of some has
+    the place of that for each row; `observe` is told, of each slot and some rows, the chances
     (rows, tokens) that it is to be drawn by, zero in rows in which it says nothing, and may move the logits of its tokens."""
 
     rows: int
@@ -72,8 +73,10 @@ class Request:
     seed: int
     spread_first: bool = False
     given: NDArray[np.int32] | None = None
+    known: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
     never_null: frozenset[int] = frozenset()
     empty_after: Mapping[int, int] = field(default_factory=dict)
+    shared: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
     observe: Callable[[int, NDArray[np.int64], torch.Tensor], torch.Tensor | None] | None = None
 
 
@@ -143,6 +146,9 @@ class _Drawing:
         self.keys = [stream(request.seed, "slot", slot) for slot in range(slots)]
         evenly = slots if request.rows * slots <= MOST_SPREAD else min(slots, int(request.spread_first))
         self.spread = spread_evenly(request.rows, evenly, stream(request.seed, "spread"))
+        for slot in (slot for slot in request.shared if slot < evenly):
+            firsts, of_row = np.unique(request.shared[slot], return_inverse=True)
+            self.spread[slot][firsts] = spread_by_size(np.bincount(of_row.reshape(-1)), stream(request.seed, "shared", slot))
         self.by_first_slot = {column.slots[0]: column for column in request.relative}
         self.by_name = {column.name: column for column in request.relative}
         for column in request.relative:
@@ -189,6 +195,9 @@ class _Drawing:
         may_be_missing: bool = False,
     ) -> None:
         """Draw a slot, of which only some tokens may be `allowed`; the first of them may stand for a missing value."""
+        if slot in self.request.known:
+            self._put(slot, moved(self.request.known[slot][rows].astype(np.int64), self.device), tokens, embedded)
+            return
         logits = self.network.slot_logits(slot, embedded, side)
         if allowed is not None:
             logits = _kept_to(logits, moved(allowed, self.device), may_be_missing)

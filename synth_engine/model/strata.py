@@ -37,6 +37,18 @@ def spread_evenly(rows: int, columns: int, seed: int) -> Floats:
     return spread
 
 
+def spread_by_size(sizes: NDArray[np.int64], seed: int) -> Floats:
+    """Numbers in [0, 1) for groups of rows of these sizes, each by itself uniform: of any part of the interval the groups in it have that share
+    of all rows, to within the largest group. Each has a part of the interval as wide as its share, all of them in random order from
+    a random point on, and a number within it (systematic sampling with chances in proportion to size)."""
+    draw = np.random.default_rng(seed)
+    order = draw.permutation(len(sizes))
+    ends = np.cumsum(sizes[order])
+    found = np.empty(len(sizes))
+    found[order] = (ends - sizes[order] * draw.random(len(sizes))) / max(int(sizes.sum()), 1) + draw.random()
+    return found % 1.0
+
+
 def _cells(rows: int, levels: int, draw: np.random.Generator) -> NDArray[np.int64]:
     """A cell of the grid for each row: all of them as often as there are rows for, and for what is left over some."""
     whole, rest = divmod(rows, levels**2)

@@ -1,4 +1,4 @@
-"""Columns in which the rows of one parent do not differ."""
+"""Columns and keys in which the rows of one parent do not differ."""
 
 from __future__ import annotations
 
@@ -141,5 +141,139 @@ def test_of_two_keys_the_one_of_fewest_parents_explains_the_other():
         "visits": pa.table({"id": np.arange(900), "order": order, "warehouse": warehouse, "city": towns}),
     }
     model = learn(schema, tables, CONFIG)
-    assert model.rules() == ["visits.city: the same in all rows of one row of warehouses"]
-    assert (generate(model)["visits"].to_pandas().groupby("warehouse")["city"].nunique() == 1).all()
+    assert model.rules() == [
+        "visits.city: the same in all rows of one row of warehouses",
+        "visits.warehouse->warehouses: the same in all rows of one row of orders",
+    ]
+    twin = generate(model)["visits"].to_pandas()
+    assert (twin.groupby("warehouse")["city"].nunique() == 1).all() and (twin.groupby("order")["warehouse"].nunique() == 1).all()
+
+
+# -- keys ----------------------------------------------------------------------------------------------------------------
+
+
+def trips(shapes: int = 120, rows: int = 2_400, null: bool = False) -> tuple[Schema, dict[str, pa.Table]]:
+    """Trips along shapes, all of a shape are of one route, or of `null`, and of one company, which is the route's; drivers drive any."""
+    rng = np.random.default_rng(8)
+    shape = np.sort(rng.integers(0, shapes, rows))
+    route = rng.integers(0, 20, shapes)[shape]
+    company = rng.integers(0, 4, 20)[route]
+    keys = ("shape", "route", "company", "driver")
+    sizes = (shapes, 20, 4, 30)
+    ids = Column("id", Kind.IDENTIFIER, "int64", False)
+    columns = (ids, *(Column(name, Kind.IDENTIFIER, "int64", name == "route" and null) for name in keys), _minutes())
+    to = tuple(ForeignKey((name,), f"{name}s", ("id",)) for name in keys)
+    parents = [Table(f"{name}s", (ids,), ("id",)) for name in keys]
+    data = {f"{name}s": pa.table({"id": np.arange(size)}) for name, size in zip(keys, sizes, strict=True)}
+    routes = pa.array(route, mask=null & (route < 6))
+    links = {"shape": shape, "route": routes, "company": company, "driver": rng.integers(0, 30, rows)}
+    data["trips"] = pa.table({"id": np.arange(rows), **links, "minutes": rng.integers(5, 90, rows) + 3 * route})
+    return Schema.of([*parents, Table("trips", columns, ("id",), foreign_keys=to)]), data
+
+
+def _minutes() -> Column:
+    return Column("minutes", Kind.INTEGER, "int64", False)
+
+
+def settled(schema: Schema, tables: dict[str, pa.Table]) -> dict[str, str]:
+    """By column the key that is settled, and what settles it."""
+    one = prepare(schema, dict(tables), 0)["trips"]
+    return {one.keys[i].columns[0]: one.keys[by].columns[0] for i, by in one.settled_by.items()}
+
+
+def with_key(tables: dict[str, pa.Table], name: str, values: list[int | None]) -> dict[str, pa.Table]:
+    place = tables["trips"].column_names.index(name)
+    return {**tables, "trips": tables["trips"].set_column(place, name, pa.array(values))}
+
+
+def test_keys_that_another_settles_are_found_each_by_the_one_of_fewest_parents():
+    schema, tables = trips()
+    assert settled(schema, tables) == {"route": "shape", "company": "route"}
+
+
+def test_one_row_of_another_parent_is_enough_for_a_key_not_to_be_settled():
+    schema, tables = trips()
+    route = tables["trips"]["route"].to_pylist()
+    route[3] = (route[3] + 1) % 20
+    assert "route" not in settled(schema, with_key(tables, "route", route))
+
+
+def test_rows_of_hardly_more_than_one_to_a_parent_settle_nothing():
+    schema, tables = trips(shapes=400, rows=400)
+    some = tables["trips"].slice(0, 30)
+    assert "route" not in settled(schema, {**tables, "trips": some})
+
+
+def test_unique_keys_and_those_that_share_columns_are_not_settled():
+    schema, tables = trips()
+    trip = schema.tables["trips"]
+    unique = Table("trips", trip.columns, ("id",), unique=(("route", "id"),), foreign_keys=trip.foreign_keys)
+    others = [schema.tables[name] for name in schema.tables if name != "trips"]
+    assert settled(Schema.of([*others, unique]), tables) == {"company": "route"}
+
+
+def test_what_keys_settle_holds_in_the_twin_and_parents_have_about_as_many_rows(tmp_path):
+    schema, tables = trips()
+    model = learn(schema, tables, CONFIG)
+    workspace = Workspace(str(tmp_path))
+    write_model(model, workspace)
+    twins = [generate(model, {"trips": 3_000}, batch_rows=10**6), generate(read_model(workspace), {"trips": 3_000}, batch_rows=33)]
+    assert all(twins[0][name].equals(twins[1][name]) for name in twins[0])
+    twin, real = twins[0]["trips"].to_pandas(), tables["trips"].to_pandas()
+    assert (twin.groupby("shape")["route"].nunique() == 1).all() and (twin.groupby("route")["company"].nunique() == 1).all()
+    assert (twin.groupby("shape")["driver"].nunique() > 1).any()
+    sizes = [np.sort(frame["route"].value_counts().to_numpy())[::-1] / len(frame) for frame in (real, twin)]
+    assert abs(len(sizes[0]) - len(sizes[1])) <= 2
+    assert np.abs(np.resize(sizes[0], 18) - np.resize(sizes[1], 18)).max() < 0.04
+
+
+def test_rows_that_a_key_leads_nowhere_from_are_all_of_some_parents():
+    schema, tables = trips(null=True)
+    model = learn(schema, tables, CONFIG)
+    assert "trips.route->routes: the same in all rows of one row of shapes" in model.rules()
+    twin = generate(model)["trips"].to_pandas()
+    assert (twin.groupby("shape")["route"].nunique(dropna=False) == 1).all()
+    real = tables["trips"].to_pandas()["route"]
+    assert abs(twin["route"].isna().mean() - real.isna().mean()) < 0.05
+
+
+def test_rows_may_change_places_along_the_key_that_settles_another():
+    """A line's product is once in its order; all lines of a product come from one supplier."""
+    rng = np.random.default_rng(9)
+    pairs = np.unique(np.stack([rng.integers(0, 100, 900), rng.integers(0, 30, 900)], axis=1), axis=0)
+    supplier = rng.integers(0, 6, 30)[pairs[:, 1]]
+    ids = Column("id", Kind.IDENTIFIER, "int64", False)
+    keys = ("order", "product", "supplier")
+    columns = (*(Column(name, Kind.IDENTIFIER, "int64", False) for name in keys), _minutes())
+    to = tuple(ForeignKey((name,), f"{name}s", ("id",)) for name in keys)
+    lines = Table("trips", columns, ("order", "product"), foreign_keys=to)
+    data = {f"{name}s": pa.table({"id": np.arange(size)}) for name, size in zip(keys, (100, 30, 6), strict=True)}
+    data["trips"] = pa.table(
+        {"order": pairs[:, 0], "product": pairs[:, 1], "supplier": supplier, "minutes": rng.integers(5, 90, len(pairs))}
+    )
+    schema = Schema.of([*(Table(f"{name}s", (ids,), ("id",)) for name in keys), lines])
+    assert settled(schema, data) == {"supplier": "product"}
+    twin = generate(learn(schema, data, CONFIG))["trips"].to_pandas()
+    assert not twin.duplicated(["order", "product"]).any()
+    assert (twin.groupby("product")["supplier"].nunique() == 1).all()
+
+
+def test_entities_are_as_wide_as_if_nothing_were_settled():
+    """All of a customer's purchases are one entity, by whichever of the customer's cards: which customer a card is of is settled."""
+    rng = np.random.default_rng(3)
+    card = np.sort(rng.integers(0, 300, 3_000))
+    customer, taste = (card // 3), rng.normal(0, 10, 100).round(2)
+    ids = Column("id", Kind.IDENTIFIER, "int64", False)
+    keys = ("card", "customer")
+    columns = (ids, *(Column(name, Kind.IDENTIFIER, "int64", False) for name in keys), Column("price", Kind.DECIMAL, "float64", False))
+    to = tuple(ForeignKey((name,), f"{name}s", ("id",)) for name in keys)
+    data = {f"{name}s": pa.table({"id": np.arange(size)}) for name, size in zip(keys, (300, 100), strict=True)}
+    price = taste[customer] + rng.normal(0, 0.1, 3_000)
+    data["trips"] = pa.table({"id": np.arange(3_000), "card": card, "customer": customer, "price": price})
+    schema = Schema.of([*(Table(f"{name}s", (ids,), ("id",)) for name in keys), Table("trips", columns, ("id",), foreign_keys=to)])
+    prepared = prepare(schema, data, 0)
+    one = prepared["trips"]
+    assert one.settled_by == {1: 0} and one.owner == 0
+    if one.part_of == 1:
+        assert (one.entity == prepared["customers"].entity[one.parents[1]]).all()
+    assert one.part_of == 1

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from synth_engine.model.links import (
     NONE,
     assign,
+    assign_groups,
     fit_to_groups,
     forest,
     with_others,
@@ -61,6 +62,48 @@ def test_wishes_beyond_the_quota_go_to_the_code_next_in_number():
 def test_the_same_randomness_gives_the_same_links():
     case = np.random.default_rng(1).integers(-1, 3, 60), np.arange(12) % 3, np.full(12, 4)
     assert (assign(*case, np.random.default_rng(5)) == assign(*case, np.random.default_rng(5))).all()
+
+
+# -- groups of rows that have one parent ---------------------------------------------------------------------------------
+
+
+@fully
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.lists(st.integers(1, 6), max_size=60), st.integers(0, 9))
+def test_parents_of_groups_get_the_children_of_their_degrees_to_within_two_groups(degrees, sizes, seed):
+    rng = np.random.default_rng(seed)
+    sizes, degrees = np.array(sizes, dtype=np.int64), np.array(degrees, dtype=np.int64)
+    degrees = degrees[: np.searchsorted(np.cumsum(degrees), sizes.sum(), side="right")]
+    codes = np.zeros(len(degrees), np.int64)
+    parent = assign_groups(np.zeros(len(sizes), np.int64), sizes, codes, degrees, rng)
+    assert parent.min(initial=NONE) >= NONE and parent.max(initial=NONE) < len(degrees)
+    got = np.bincount(parent[parent >= 0], sizes[parent >= 0], minlength=len(degrees))
+    assert np.abs(got - degrees).max(initial=0) <= 2 * sizes.max(initial=0)
+
+
+@fully
+@given(quotas(), st.integers(0, 9))
+def test_groups_of_one_row_whose_wishes_fit_all_get_who_they_wish_for(case, seed):
+    _, codes, degrees = case
+    wishes = np.random.default_rng(seed).permutation(np.r_[np.repeat(codes, degrees), np.full(7, NONE)])
+    parent = assign_groups(wishes, np.ones(len(wishes), np.int64), codes, degrees, np.random.default_rng(seed))
+    assert np.bincount(parent[parent >= 0], minlength=len(degrees)).tolist() == degrees.tolist()
+    assert (parent[wishes == NONE] == -1).all()
+    assert (codes[parent[wishes != NONE]] == wishes[wishes != NONE]).all()
+
+
+def test_groups_that_find_no_room_at_their_code_go_to_the_code_next_in_number():
+    codes, degrees = np.array([0, 1, 2, 3]), np.array([30, 30, 30, 30])
+    wishes, sizes = np.repeat([0, 1, 3], [10, 20, 10]), np.full(40, 3)
+    parent = assign_groups(wishes, sizes, codes, degrees, np.random.default_rng(0))
+    assert set(codes[parent[wishes == 1]]) == {1, 2}
+    assert (codes[parent[wishes != 1]] == wishes[wishes != 1]).all()
+
+
+def test_groups_have_nobody_where_there_is_nobody():
+    none = np.zeros(0, np.int64)
+    parent = assign_groups(np.array([0, NONE, 2]), np.array([4, 1, 2]), none, none, np.random.default_rng(0))
+    assert parent.tolist() == [NONE] * 3
+    assert len(assign_groups(none, none, np.array([0]), np.array([0]), np.random.default_rng(0))) == 0
 
 
 def swapped(left, right, rng, group=None):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synth_engine.model.strata import spread_evenly
+from synth_engine.model.strata import spread_by_size, spread_evenly
 
 
 @given(rows=st.integers(0, 300), columns=st.integers(0, 40), seed=st.integers(0, 2**62))
@@ -63,3 +63,17 @@ def test_neither_do_rows_near_each_other_go_together_nor_columns_with_the_order_
     assert np.abs(np.mean(with_next, axis=0) + 1 / rows).max() < 5 * chance
     assert np.abs(np.mean(with_order, axis=0)).max() < 5 * chance
     assert np.abs(np.mean(between, axis=0)).max() < 5 * chance
+
+
+@given(sizes=st.lists(st.integers(1, 50), max_size=60), seed=st.integers(0, 2**62), share=st.floats(0, 1))
+def test_groups_below_any_number_have_that_share_of_the_rows_to_within_two_of_them(sizes: list[int], seed: int, share: float) -> None:
+    found = spread_by_size(np.array(sizes, dtype=np.int64), seed)
+    assert found.shape == (len(sizes),) and ((found >= 0) & (found < 1)).all()
+    below = np.array(sizes)[found < share].sum()
+    assert abs(below - share * sum(sizes)) <= 2 * max(sizes, default=0)  # one at either end
+
+
+def test_what_a_group_gets_does_not_depend_on_its_size() -> None:
+    found = np.stack([spread_by_size(np.array([60, 1, 5, 5]), seed) for seed in range(4_000)])
+    assert np.abs((found < 0.5).mean(axis=0) - 0.5).max() < 5 * 0.5 / np.sqrt(4_000)
+    assert np.abs((found < 0.1).mean(axis=0) - 0.1).max() < 5 * 0.3 / np.sqrt(4_000)
