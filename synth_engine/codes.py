@@ -41,9 +41,8 @@ def _codes(arrays: Sequence[pa.Array | pa.ChunkedArray]) -> tuple[list[NDArray[n
     encoded = (pa.concat_arrays(encoded.chunks) if isinstance(encoded, pa.ChunkedArray) else encoded).dictionary_encode()
     indices = np.asarray(pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
     codes, size = np.split(indices, np.cumsum([len(a) for a in arrays])[:-1]), len(encoded.dictionary)
-    return [np.where(of >= 0, size + of, code) if of is not None else code for code, of in zip(codes, apart, strict=True)], size + len(
-        others
-    )
+    codes = [code if of is None else np.where(of >= 0, size + of, code) for code, of in zip(codes, apart, strict=True)]
+    return codes, size + len(others)
 
 
 def _as_type(
@@ -58,14 +57,12 @@ def _as_type(
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
         encoded = (pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole).dictionary_encode()
-        found = [_as_type_of_one(value, wanted) for value in encoded.dictionary]
-        apart = [
-            -1 if one is not None else others.setdefault(str(v), len(others)) for v, one in zip(encoded.dictionary, found, strict=True)
-        ]
+        values = list(encoded.dictionary)
+        found = [_as_type_of_one(value, wanted) for value in values]
+        apart = [-1 if one is not None else others.setdefault(str(value), len(others)) for value, one in zip(values, found, strict=True)]
         indices = pc.fill_null(encoded.indices, len(found))
-        return pa.array([*found, None], wanted).take(indices), np.array([*apart, -1], dtype=np.int64)[
-            indices.to_numpy(zero_copy_only=False)
-        ]
+        numbers = np.array([*apart, -1], dtype=np.int64)[indices.to_numpy(zero_copy_only=False)]
+        return pa.array([*found, None], wanted).take(indices), numbers
 
 
 def _as_type_of_one(value: pa.Scalar, wanted: pa.DataType) -> Any:

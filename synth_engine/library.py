@@ -19,7 +19,7 @@ from synth_engine.schema import Column, Schema, Table
 from synth_engine.schema.checks import check_settings
 from synth_engine.schema.kept import with_kept_tables
 from synth_engine.schema.sources import apply_schema_sources
-from synth_engine.schema.types import arrow_schema, default_kind, from_arrow
+from synth_engine.schema.types import arrow_schema, default_kind, from_arrow, to_arrow
 from synth_engine.workspace import Manifest, Workspace, versions
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def train(
     if missing:
         raise ConfigurationError(missing)
     found = with_kept_tables(check_settings(found, config), config.keep)
-    cast = {name: _cast(arrow[name], table) for name, table in found.tables.items()}
+    cast = _cast_all(arrow, found, "tables")
     _check_keys(found, cast, config)
     return SynthModel(learn(found, cast, config, listener), config)
 
@@ -168,7 +168,7 @@ class SynthModel:
         known = {name: data for name, data in tables.items() if name in self._model.kept}
         if missing := _missing_columns(self.schema, known, "kept"):
             raise ConfigurationError(missing)
-        return {name: _cast(data, self.schema.tables[name]) if name in known else data for name, data in tables.items()}
+        return {**tables, **_cast_all(known, self.schema, "kept")}
 
     def save(self, uri: str) -> None:
         """Write the model to a folder or object store, every file with its sha256."""
@@ -285,6 +285,32 @@ def _inferred(tables: Mapping[str, pa.Table], schema_file: SchemaFiles | None, w
     schema, kinds = apply_schema_sources(Schema.of(found), files)
     refined, _ = refine_schema(schema, lambda table: _cast(tables[table.name], table).to_batches(), kinds, with_keys=with_keys, kept=kept)
     return refined
+
+
+def _cast_all(tables: Mapping[str, pa.Table], schema: Schema, argument: str) -> dict[str, pa.Table]:
+    """The tables of the schema in its types. Raises `ConfigurationError` with every column whose values its type cannot hold."""
+    cast, faults = {}, []
+    for name, table in ((name, table) for name, table in schema.tables.items() if name in tables):
+        try:
+            cast[name] = _cast(tables[name], table)
+        except NOT_FOR_ARROW:  # what it says repeats a value
+            faults += [
+                f"{argument}.{name}.{column.name}: must hold values of type {column.data_type}, as the schema says. "
+                f"Found: {tables[name].schema.field(column.name).type}. Next step: convert the column, or correct the schema"
+                for column in table.columns
+                if not _holds(tables[name][column.name], column)
+            ]
+    if faults:
+        raise ConfigurationError(faults)
+    return cast
+
+
+def _holds(values: pa.ChunkedArray, column: Column) -> bool:
+    try:
+        values.cast(to_arrow(column.data_type), safe=False)
+    except NOT_FOR_ARROW:
+        return False
+    return True
 
 
 def _cast(data: pa.Table, table: Table) -> pa.Table:

@@ -249,11 +249,29 @@ def test_columns_of_one_name_are_refused(as_arrow: bool) -> None:
         train({"t": table})
 
 
+def test_columns_that_the_types_of_a_schema_cannot_hold_are_told_at_once_and_never_by_value(schema_file: Path) -> None:
+    schema = infer_schema(frames(), schema_file)
+    tables = {name: frame.copy() for name, frame in frames().items()}
+    tables["purchase"]["price"] = "Ashfield"
+    tables["customer"]["born"] = "Birchwood"
+    with pytest.raises(ConfigurationError) as raised:
+        train(tables, schema, settings=SETTINGS)
+    told = str(raised.value)
+    assert "tables.purchase.price: must hold values of type" in told and "tables.customer.born: must hold values of type" in told
+    assert "Ashfield" not in told and "Birchwood" not in told and raised.value.__cause__ is None
+
+
 def test_wrong_settings_are_told_before_any_work(schema_file: Path) -> None:
     with pytest.raises(ConfigurationError, match="training.size"):
         train(frames(), schema_file, settings={"training": {"size": "huge"}})
     with pytest.raises(ConfigurationError, match="columns.customer.twon: there is no such column"):
         train(frames(), schema_file, settings={"columns": {"customer": {"twon": {"kind": "text"}}}})
+
+
+@pytest.mark.parametrize("rows", [{"customer": True}, {"customer": 2.5}, {"customer": -1}, {"customer": "9"}, ["customer"]])
+def test_numbers_of_rows_that_are_none_are_told(model: SynthModel, rows: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"rows(\.customer)?: "):
+        model.generate(rows)
 
 
 def test_an_unknown_table_in_the_rows_asked_for_is_told(model: SynthModel) -> None:

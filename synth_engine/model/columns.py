@@ -178,7 +178,7 @@ class Columns:
             columns = [c for c in loose if c.name in key.key.columns and c.nullable]
             if columns and len(key.key.columns) > 1 and not key.deferred:
                 complete = np.all([given[c].is_valid().to_numpy(zero_copy_only=False) for c in key.key.columns], axis=0) & (at < 0)
-                chosen = columns[-1].name
+                chosen = min(reversed(columns), key=lambda c: sum(c.name in other.key.columns for other in table.keys)).name
                 given[chosen] = pc.if_else(pa.array(complete), pa.scalar(None, given[chosen].type), given[chosen])
         present = self.model.skeletons[made.name].present if made.name in self.model.skeletons else {}
         given |= {column: self._with_orphans(table, made, i, given[column]) for column, i in broken.items()}

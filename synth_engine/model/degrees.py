@@ -28,6 +28,8 @@ MOST_AT_STEP = 100_000
 """Parents that tell who of those with so many children has more: what bounds the time of learning."""
 BLOCK = 1 << 18
 """Parents that the booster is asked about at a time: what bounds the memory."""
+TREES_AT_ONCE = 10
+"""Trees that are asked at a time which leaf each parent is in: what bounds the memory."""
 ENOUGH_PARENTS = 60
 REFERENCE_TABLE = 128
 """A table of which at most so many rows have children is a reference table (airlines, districts): its degrees are no
@@ -284,7 +286,10 @@ def _forget_few(booster: lightgbm.Booster, seen: NDArray[np.float32], parent: ND
     """Let leaves of fewer parents than `fewest` say what the branch says that has so many. LightGBM counts rows, of which a parent has
     one at each step it has reached, and those by their hessians."""
     for number, tree in enumerate(booster.dump_model()["tree_info"]):
-        leaf = np.asarray(booster.predict(seen, start_iteration=number, num_iteration=1, pred_leaf=True), dtype=np.int64).reshape(-1)
+        if number % TREES_AT_ONCE == 0:
+            found = booster.predict(seen, start_iteration=number, num_iteration=TREES_AT_ONCE, pred_leaf=True)
+            leaves = np.asarray(found, dtype=np.int32).reshape(len(seen), -1)
+        leaf = leaves[:, number % TREES_AT_ONCE]
         rows = np.bincount(leaf, minlength=tree["num_leaves"])
         there: dict[int, set[int]] = {at: set() for at in np.flatnonzero(rows < fewest * steps).tolist()}
         for row in np.flatnonzero((rows < fewest * steps)[leaf]):

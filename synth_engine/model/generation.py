@@ -36,6 +36,8 @@ def row_counts(model: Model, requested: Mapping[str, int]) -> dict[str, int]:
 
     Raises `ConfigurationError` for unknown tables and for those whose rows cannot be chosen, all at once.
     """
+    if not isinstance(requested, Mapping):
+        raise ConfigurationError([f"rows: must be given by name. Found: {type(requested).__name__}. Next step: pass {{table: rows, …}}"])
     unknown = [
         f"rows.{name}: there is no such table. Next step: name one of {', '.join(model.tables)}"
         for name in requested
@@ -44,7 +46,7 @@ def row_counts(model: Model, requested: Mapping[str, int]) -> dict[str, int]:
     unknown += [
         f"rows.{name}: a number of rows must be an integer of 0 or more. Found: {rows!r}"
         for name, rows in requested.items()
-        if not isinstance(rows, int | np.integer) or rows < 0
+        if not _is_whole(rows) or rows < 0
     ]
     unknown += rows_that_are_given(requested, model.kept, model.structure)
     if unknown:
@@ -58,6 +60,10 @@ def row_counts(model: Model, requested: Mapping[str, int]) -> dict[str, int]:
         ratios = [counts[p] / model.tables[p].rows for i in deciding if model.tables[p := table.keys[i].key.parent].rows]
         counts[name] = requested.get(name, round(table.rows * float(np.mean(ratios)) if ratios else table.rows))
     return counts
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def require_counting_keys(model: Model, key_start: Mapping[str, int]) -> None:
@@ -74,9 +80,7 @@ def require_counting_keys(model: Model, key_start: Mapping[str, int]) -> None:
         if name in model.tables and not any(keys.counts for keys in model.tables[name].key_generators.values())
     ]
     unreadable = [
-        f"key_start.{name}: a key must start at an integer. Found: {start!r}"
-        for name, start in key_start.items()
-        if not isinstance(start, int | np.integer)
+        f"key_start.{name}: a key must start at an integer. Found: {start!r}" for name, start in key_start.items() if not _is_whole(start)
     ]
     if unknown or others or unreadable:
         raise ConfigurationError([*unknown, *others, *unreadable])
@@ -216,8 +220,8 @@ class Generation:
         return {hidden + slot: made.taken[c.column.name] for c in table.encoder.columns if c.column.name in made.taken for slot in c.slots}
 
     def _dealt(self, table: TableModel, made: GeneratedTable) -> NDArray[np.int32] | None:
-        """The hidden tokens that rows have because of their place in the source's graph; else a reference table's, with what else it deals, in
-        random order, evenly thinned or repeated to the rows asked for."""
+        """The hidden tokens that rows have because of their place in the source's graph; else a reference table's, with what else it
+        deals, in random order, evenly thinned or repeated to the rows asked for."""
         if made.name in self.model.skeletons:
             return self.model.skeletons[made.name].hidden
         if table.hidden_rows is None or not len(table.hidden_rows):

@@ -65,9 +65,9 @@ def assign_groups(
 ) -> NDArray[np.int64]:
     """Give each group of rows, of `sizes`, a parent for all of them, or -1.
 
-    As `assign`, but degrees are kept only as nearly as whole groups allow: parents of a code in random order have room for their children one
-    after the other, groups that wish for it follow each other in the same way, and each gets who has room at its middle. Groups that
-    find none there are given what is left, at the code next in number.
+    As `assign`, but degrees are kept only as nearly as whole groups allow: parents of a code in random order have room for their children
+    one after the other, groups that wish for it follow each other in the same way, and each gets who has room at its middle. Groups
+    that find none there are given what is left, at the code next in number.
     """
     room = np.r_[degrees, max(int(sizes.sum() - degrees.sum()), 0)].astype(np.float64)  # the last place is nobody's
     codes = np.r_[codes, NONE]

@@ -93,8 +93,8 @@ def _owners_are_entities(parent: NDArray[np.int64]) -> bool:
 
 
 def is_lookup(rows: int, parents: Iterable[NDArray[np.int64]]) -> bool:
-    """Whether a table of so many rows is of few that many others refer to (stores, kinds, calendars), no entities: `parents` are which of them
-    the rows of other tables refer to, a key each."""
+    """Whether a table of so many rows is of few that many others refer to (stores, kinds, calendars), no entities: `parents` are which of
+    them the rows of other tables refer to, a key each."""
     return rows < FEWEST_OWNERS and any(_row_mean_length(parent) > MANY_ROWS for parent in parents)
 
 

@@ -169,7 +169,7 @@ def _loose_values(one: PreparedTable) -> dict[str, pa.Array]:
     """Whether columns of keys hold a value in the rows where no key with the column refers to anybody (null in all other
     rows): of a key of several columns, one may be null and the others not. Columns without such values are left out."""
     found: dict[str, pa.Array] = {}
-    for column in one.plan.columns:
+    for column in (name for name in one.table.column_names if name in one.plan.columns):
         given = [i for i, key in enumerate(one.keys) if column in key.columns and column not in one.plan.settled[i] | _single(key)]
         if not given:
             continue

@@ -59,11 +59,11 @@ class RelativeColumn:
 class Request:
     """What to draw: `rows` rows with their `context`; `starts` and `lengths` of the sequences, or None for
     independent rows; `spread_first` spreads the first slot evenly over all rows however many they are;
-    `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn, `known` those of other slots; `never_null` the
-    slots of which token 0 must not be drawn; `empty_after` has for slots that say nothing where another one is 0 (null) the number of
-    that one: they are 0 there, as they were in training; `shared` has for slots in which rows will be given what the first of some has
-    the place of that for each row; `observe` is told, of each slot and some rows, the chances
-    (rows, tokens) that it is to be drawn by, zero in rows in which it says nothing, and may move the logits of its tokens."""
+    `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn, `known` those of other slots;
+    `never_null` the slots of which token 0 must not be drawn; `empty_after` has for slots that say nothing where another one is 0 (null)
+    the number of that one: they are 0 there, as they were in training; `shared` has for slots in which several rows will be given what
+    the first of them has the place of that for each row; `observe` is told, of each slot and some rows, the chances (rows, tokens) that
+    it is to be drawn by, zero in rows in which it says nothing, and may move the logits of its tokens."""
 
     rows: int
     context: Context

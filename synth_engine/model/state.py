@@ -64,10 +64,10 @@ class KeyModel:
 class TableModel:
     """Everything learned about one table. `joint_codes` is the vocabulary size of the joint summary of its children,
     None where at most one key refers to it. `hidden_rows` are the hidden tokens of a reference table's rows, and those of the slots of
-    columns `dealt_slots`: they are dealt out as they are, so that every hub is there exactly once. `types_alone` holds for the type column of each polymorphic
-    reference the types that rows which refer to nobody have. `part_of` is the number of the key to the entity that rows are part of
-    (None: each is one). `derived` are the columns that follow from others of their row, each after those it is computed from,
-    `dependencies` the categories that others of their row settle, `aggregates` the columns that sum up children,
+    columns `dealt_slots`: they are dealt out as they are, so that every hub is there exactly once. `types_alone` holds for the type
+    column of each polymorphic reference the types that rows which refer to nobody have. `part_of` is the number of the key to the entity
+    that rows are part of (None: each is one). `derived` are the columns that follow from others of their row, each after those it is
+    computed from, `dependencies` the categories that others of their row settle, `aggregates` the columns that sum up children,
     `constants` those that the rows of one parent share."""
 
     name: str

@@ -38,9 +38,9 @@ def spread_evenly(rows: int, columns: int, seed: int) -> Floats:
 
 
 def spread_by_size(sizes: NDArray[np.int64], seed: int) -> Floats:
-    """Numbers in [0, 1) for groups of rows of these sizes, each by itself uniform: of any part of the interval the groups in it have that share
-    of all rows, to within the largest group. Each has a part of the interval as wide as its share, all of them in random order from
-    a random point on, and a number within it (systematic sampling with chances in proportion to size)."""
+    """Numbers in [0, 1) for groups of rows of these sizes, each by itself uniform: of any part of the interval the groups in it have
+    that share of all rows, to within the largest group at either end. Each has a part of the interval as wide as its share, all of them
+    in random order from a random point on, and a number within it (systematic sampling with chances in proportion to size)."""
     draw = np.random.default_rng(seed)
     order = draw.permutation(len(sizes))
     ends = np.cumsum(sizes[order])
