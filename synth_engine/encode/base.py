@@ -29,13 +29,11 @@ AS_FOUND = ColumnSettings()
 
 @dataclass(frozen=True)
 class EncodingSettings:
-    """Protection thresholds (entities) and resolution (most quantile bins of a number). With `free_flags` values that say
-    yes or no, which tell nothing by being there, may be had by one."""
+    """Protection thresholds (entities) and resolution (most quantile bins of a number)."""
 
     rare_entities: int = 5
     extreme_entities: int = 5
     bins: int = 64
-    free_flags: bool = False
 
 
 ROOM = "its type must have room for new values beside the real ones"

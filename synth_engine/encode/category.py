@@ -16,9 +16,6 @@ from synth_engine.schema.types import base_type, to_arrow
 
 NULL, RARE = 0, 1
 
-FLAGS = (("0", "1"), ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"))
-"""Values that say no and yes, as text in lower case."""
-
 
 class CategoryEncoder(Encoder):
     """Values of any type that repeat. One slot: null, rare, then `values` by falling frequency."""
@@ -35,8 +32,7 @@ class CategoryEncoder(Encoder):
         codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         size = len(encoded.dictionary)
         counts = np.bincount(codes[codes >= 0], minlength=size)
-        fewest = 1 if settings.free_flags and are_flags(encoded.dictionary, data_type) else settings.rare_entities
-        frequent = entity_count_of_values(codes, entity, size) >= fewest
+        frequent = entity_count_of_values(codes, entity, size) >= settings.rare_entities
         order = np.argsort(-counts, kind="stable")
         order = order[frequent[order]]
         total = max(int(counts.sum()), 1)
@@ -81,14 +77,6 @@ class CategoryEncoder(Encoder):
         if not len(self.values):
             return ["every value is rare: the column is written as null"]
         return [f"rare values ({self.rare_share:.2%} of the rows) come out as frequent enough ones, the less frequent first"]
-
-
-def are_flags(values: pa.Array, data_type: str) -> bool:
-    """Whether these different values say nothing but yes or no."""
-    if not base_type(data_type).startswith(("boolean", "int", "string")) or len(values) > 2:
-        return False
-    texts = {text.lower() for text in values.cast(pa.string()).drop_null().to_pylist()}
-    return any(texts <= set(pair) for pair in FLAGS)
 
 
 def _to_texts(values: pa.Array, data_type: str) -> list[str]:

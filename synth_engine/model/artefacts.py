@@ -107,7 +107,6 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
         "dependencies": [one.to_json() for one in table.dependencies],
         "aggregates": [one.to_json() for one in table.aggregates],
         "constants": [one.to_json() for one in table.constants],
-        "dealt_slots": table.dealt_slots,
         "encoder": table.encoder.to_json(),
         "references": {c: [[r.source, r.key, r.column] for r in found] for c, found in table.references.items()},
         "key_generators": {c: g.to_json() for c, g in table.key_generators.items()},
@@ -144,7 +143,7 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         degrees = DegreeModel.from_json(k["degrees"], booster)
         partners = None if k["partners"] is None else Partners.from_json(k["partners"])
         orphans = Orphans.from_json(k["orphans"]) if k["orphans"] else None
-        of_rows = summary, tuple(k["depths"]), k["loop_share"], partners, orphans, k["settled_by"]
+        of_rows = summary, tuple(k["depths"]), k["loop_share"], partners, orphans, tuple(k["settled_by"])
         keys.append(KeyModel(key, k["null_share"], k["deferred"], degrees, *of_rows))
     return TableModel(
         raw["name"],
@@ -167,7 +166,6 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         dependencies=[Dependency.from_json(one) for one in raw["dependencies"]],
         aggregates=[Aggregate.from_json(one) for one in raw["aggregates"]],
         constants=[Constant.from_json(one) for one in raw["constants"]],
-        dealt_slots=raw["dealt_slots"],
     )
 
 

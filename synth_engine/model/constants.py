@@ -49,24 +49,36 @@ def find_constants(one: PreparedTable, fixed: Collection[str]) -> list[Constant]
     return found
 
 
-def find_settled_keys(table: Table, plan: KeyPlan, parents: Sequence[NDArray[np.int64]], paths: Collection[Path]) -> dict[int, int]:
+def find_settled_keys(
+    table: Table, plan: KeyPlan, parents: Sequence[NDArray[np.int64]], paths: Collection[Path]
+) -> dict[int, tuple[int, ...]]:
     """The keys along which no parent's rows differ (all trips of a shape are of one route), by number, each with the number of the key to
-    those parents: of several the one of fewest. Not keys that share columns with others, whose columns are unique, or that are part of the
-    table's `paths`."""
+    those parents: of several the one of fewest, and where that leads nowhere what settles it, as far as that holds for both. Not keys that
+    share columns with others, whose columns are unique, or that lead where others do by the table's `paths`."""
     if table.polymorphic:
         return {}
     unique = {column for key in (table.primary_key, *table.unique) for column in key}
     alone = [i for i in plan.live if stands_alone(table, plan.keys[i]) and i not in {path.direct for path in paths}]
-    free = [i for i in alone if not unique.intersection(plan.keys[i].columns) and i not in {path.by for path in paths}]
     size = {i: len(np.unique(parents[i][parents[i] >= 0])) for i in alone}
-    first = {i: first_of_parent(parents[i]) for i in alone if free}
-    found = {}
-    for i in free:
-        finer = sorted((j for j in alone if (size[j], -j) > (size[i], -i)), key=lambda j: (size[j], j))
-        settling = next((j for j in finer if _never_differs(parents[i], first[j])), None)
-        if settling is not None:
-            found[i] = settling
+    coarse_last = sorted(alone, key=lambda i: (-size[i], i))
+    found: dict[int, tuple[int, ...]] = {}
+    for place, i in enumerate(coarse_last):
+        if unique.intersection(plan.keys[i].columns):
+            continue
+        for j in reversed(coarse_last[:place]):
+            ways = [way for way in ((j, *found.get(j, ())), (j,)) if _never_differs(parents[i], first_along(parents, way))]
+            if ways:
+                found[i] = ways[0]
+                break
     return found
+
+
+def first_along(parents: Sequence[NDArray[np.int64]], keys: Sequence[int]) -> NDArray[np.int64]:
+    """For each row the first that has the same parent along the first of these keys that leads anywhere; itself where none does."""
+    first = np.arange(len(parents[keys[0]]))
+    for i in reversed(keys):
+        first = np.where(parents[i] >= 0, first_of_parent(parents[i]), first)
+    return first
 
 
 def _never_differs(parent: NDArray[np.int64], first: NDArray[np.int64]) -> bool:

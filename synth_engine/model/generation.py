@@ -200,11 +200,9 @@ class Generation:
             parent = table.keys[reference.key].key.parent
             return take_or_nan(self.tables[parent].values[reference.column], made.parents[reference.key])
 
-        dealt, drawn_by = self._dealt(table, made), stream(self.seed, "rows", made.name)
-        given = None if dealt is None else dealt[:, :hidden]
-        request = row_request(self.model, made.name, made.context, sequences, of_parent, given, drawn_by)
-        if dealt is not None:
-            request.known = {hidden + slot: dealt[:, hidden + place] for place, slot in enumerate(table.dealt_slots)}
+        request = row_request(
+            self.model, made.name, made.context, sequences, of_parent, self._dealt(table, made), stream(self.seed, "rows", made.name)
+        )
         request.shared = self._shared(table, made, hidden)
         made.tokens = sample(table.row_network, request, self.device, self._advance(made.name))
         for slot, first in request.shared.items():
@@ -220,8 +218,8 @@ class Generation:
         return {hidden + slot: made.taken[c.column.name] for c in table.encoder.columns if c.column.name in made.taken for slot in c.slots}
 
     def _dealt(self, table: TableModel, made: GeneratedTable) -> NDArray[np.int32] | None:
-        """The hidden tokens that rows have because of their place in the source's graph; else a reference table's, with what else it
-        deals, in random order, evenly thinned or repeated to the rows asked for."""
+        """The hidden tokens that rows have because of their place in the source's graph; else a reference table's in random
+        order, evenly thinned or repeated to the rows asked for."""
         if made.name in self.model.skeletons:
             return self.model.skeletons[made.name].hidden
         if table.hidden_rows is None or not len(table.hidden_rows):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from synth_engine.config import Config
 from synth_engine.encode.base import AS_FOUND, EncodingSettings
-from synth_engine.encode.category import CategoryEncoder, are_flags
 from synth_engine.encode.keys import KeyGenerator
-from synth_engine.encode.table import EncodedColumn
 from synth_engine.encode.written import with_written_moments
 from synth_engine.model.aggregates import Aggregate
 from synth_engine.model.calibration import Trial, calibrate
@@ -29,7 +27,6 @@ from synth_engine.model.kept import as_delivered, digest
 from synth_engine.model.keyplan import is_unique, surrogate_columns
 from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.orphans import Orphans
-from synth_engine.model.owners import is_lookup
 from synth_engine.model.partners import Partners
 from synth_engine.model.paths import find_paths, with_errors_mended
 from synth_engine.model.preparation import depths_of, encode_table, prepare
@@ -106,7 +103,6 @@ class _Learner:
         self.model = Model(schema, {}, self.seed, kept=digests, structure=config.structure, paths=paths)
         self.tokens: dict[str, NDArray[np.int32]] = {}
         self.learned: dict[str, NDArray[np.bool_]] = {}
-        self.lookups: set[str] = set()
         self.contexts: dict[str, Context] = {}
 
     def run(self) -> Model:
@@ -151,11 +147,7 @@ class _Learner:
         one.derived = protected(one.derived, one, self.settings, shared)
         there = () if name in self.model.kept else self.tokens  # a kept table is encoded again when it is delivered, by its own rows
         encoded = {other: (self.model.tables[other].encoder, self.tokens[other]) for other in there}
-        settings = self.settings
-        if self._is_lookup(name, one):
-            self.lookups.add(name)
-            settings = replace(settings, free_flags=True)
-        found = encode_table(one, self.prepared, settings, self.seed, wanted, encoded, fixed)
+        found = encode_table(one, self.prepared, self.settings, self.seed, wanted, encoded, fixed)
         encoder, self.tokens[name], self.learned[name], dependencies = found
         generators = {
             c: KeyGenerator.fit(
@@ -184,16 +176,6 @@ class _Learner:
         keys = (key for other in self.prepared.values() for key in other.keys if key.parent == name)
         one.forget_encoded({column for key in keys for column in key.parent_columns})
 
-    def _is_lookup(self, name: str, one: PreparedTable) -> bool:
-        """Whether a table's rows are no entities for there are few of them that many others refer to, and none are said to be."""
-        children = (
-            parents
-            for other in self.prepared.values()
-            for key, parents in zip(other.keys, other.parents, strict=True)
-            if key.parent == name
-        )
-        return name not in self.config.privacy.entity_tables and is_lookup(one.rows, children)
-
     def _summarise(self) -> None:
         """Add every key's child summary to its parent's tokens."""
         found: dict[str, list[Summary]] = {name: [] for name in self.prepared}
@@ -212,7 +194,7 @@ class _Learner:
                 null_share = float((one.parents[i] < 0).mean()) if one.rows else 0.0
                 depths, loops = (depths_of(one.parents[i]), one.loop_share.get(i, 0.0)) if key.parent == name else ((), 0.0)
                 self.model.tables[name].keys.append(KeyModel(key, null_share, one.plan.deferred[i], blank, summary, depths, loops))
-                self.model.tables[name].keys[i].settled_by = one.settled_by.get(i)
+                self.model.tables[name].keys[i].settled_by = one.settled_by.get(i, ())
                 wanted = self.config.columns.get(key.parent, {}).get(key.parent_columns[0], AS_FOUND)
                 self.model.tables[name].keys[i].orphans = Orphans.of(
                     one, i, parent, self.settings, stream(self.seed, "orphans", name, i), wanted
@@ -223,9 +205,7 @@ class _Learner:
                 joint, self.model.tables[name].joint_codes = summarise_jointly(summaries, self.seed, name, fewest)
                 hidden = [joint[:, None], *hidden]
             if summaries and not self.prepared[name].plan.live and np.count_nonzero(hidden[0][:, 0]) <= REFERENCE_TABLE:
-                table = self.model.tables[name]
-                table.dealt_slots = [c.slots[0] for c in table.encoder.columns if _is_flag(c)] if name in self.lookups else []
-                table.hidden_rows = np.concatenate([*hidden, self.tokens[name][:, table.dealt_slots]], axis=1)
+                self.model.tables[name].hidden_rows = np.concatenate(hidden, axis=1)
             if name in self.model.kept or self.model.structure == "original":
                 at_least = np.zeros((self.prepared[name].rows, 0), np.int32)
                 self.model.skeletons[name] = Skeleton.of(self.prepared[name], np.concatenate([at_least, *hidden], axis=1))
@@ -440,10 +420,6 @@ def owner_context(model: Model, name: str, parents: NDArray[np.int64], tokens: M
     if owner is None:
         return Context(len(parents))
     return Context(len(parents), (parents,), (tokens[model.tables[name].keys[owner].key.parent],))
-
-
-def _is_flag(column: EncodedColumn) -> bool:
-    return isinstance(column.encoder, CategoryEncoder) and are_flags(column.encoder.values, column.column.data_type)
 
 
 def _has_siblings(one: PreparedTable) -> bool:

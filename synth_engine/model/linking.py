@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from synth_engine.errors import Terminal
 from synth_engine.model.combinations import Combinations
-from synth_engine.model.constants import first_of_parent
+from synth_engine.model.constants import first_along
 from synth_engine.model.generated import GeneratedTable
 from synth_engine.model.keyplan import KeyPlan, optional_columns, required
 from synth_engine.model.keyvalues import KeyValues, Marks, Rows, groups, present
@@ -128,20 +128,24 @@ class Linking:
         ends = np.cumsum([len(table.keys[i].link_sizes) for i in table.reference_keys])
         drawn = {} if wished is None else dict(zip(table.reference_keys, np.split(wished, ends[:-1], axis=1), strict=True))
         for i in plan.order:
-            if i in table.reference_keys and table.keys[i].settled_by is None:
+            if i in table.reference_keys and not table.keys[i].settled_by:
                 codes, wishes = self._wishes(made, table.keys[i], i, drawn.get(i))
                 made.parents[i] = self._assigned(made, plan, table.keys[i], i, wishes, codes)
         for i, by in table.settled_keys.items():
             codes, wishes = self._wishes(made, table.keys[i], i, drawn.get(i))
             made.parents[i] = self._settled(made, table.keys[i], i, by, wishes, codes)
+        self._follow_paths(table, made)
+
+    def _follow_paths(self, table: TableModel, made: GeneratedTable) -> None:
+        """Keys that lead where others do lead there."""
         for path in (path for path in self.model.paths if path.child == made.name):
             at = made.parents[path.by]
             there = self.tables[table.keys[path.by].key.parent].parents[path.onward]
             made.parents[path.direct] = np.where(at >= 0, there[np.maximum(at, 0)] if len(there) else -1, made.parents[path.direct])
 
-    def _settled(self, made: GeneratedTable, key: KeyModel, i: int, by: int, wishes: Rows, codes: Rows) -> Rows:
-        """Parents of all rows along key i, the same for all rows of one parent along key `by`."""
-        leads, group, sizes = np.unique(first_of_parent(made.parents[by]), return_inverse=True, return_counts=True)
+    def _settled(self, made: GeneratedTable, key: KeyModel, i: int, by: Sequence[int], wishes: Rows, codes: Rows) -> Rows:
+        """Parents of all rows along key i, the same for all rows of one parent along the first of the keys `by` that leads anywhere."""
+        leads, group, sizes = np.unique(first_along(made.parents, by), return_inverse=True, return_counts=True)
         found = assign_groups(wishes[leads], sizes, codes, made.degrees[i], generator(self.seed, "assign", made.name, i))
         lacking = int(sizes[found < 0].sum())
         if lacking and required(self.model.schema.tables[made.name], key.key):
@@ -234,8 +238,9 @@ class Linking:
     def part_duplicates(self, table: TableModel, made: GeneratedTable) -> None:
         """Where key columns together are unique (a bridge's pair), no combination may come twice."""
         Combinations(self.values, self.openings).part_duplicates(table, made)
-        for i, by in table.settled_keys.items():  # rows may have changed places along the key that settles it
-            made.parents[i] = made.parents[i][first_of_parent(made.parents[by])]
+        for i, by in table.settled_keys.items():  # rows may have changed places along the key that settles it, or that a path goes by
+            made.parents[i] = made.parents[i][first_along(made.parents, by)]
+        self._follow_paths(table, made)
 
     def in_time(self, table: TableModel, made: GeneratedTable, sequence: Rows) -> None:
         """Siblings were learned in the order of a moment. Where that is told from a moment of another parent than their

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,12 +90,6 @@ def _owners_are_entities(parent: NDArray[np.int64]) -> bool:
     """Whether a parent with its rows is one entity, rather than each row by itself."""
     few = len(np.unique(parent[parent >= 0])) < FEWEST_OWNERS
     return _row_mean_length(parent) <= (MANY_ROWS if few else LONGEST_SEQUENCE)
-
-
-def is_lookup(rows: int, parents: Iterable[NDArray[np.int64]]) -> bool:
-    """Whether a table of so many rows is of few that many others refer to (stores, kinds, calendars), no entities: `parents` are which of
-    them the rows of other tables refer to, a key each."""
-    return rows < FEWEST_OWNERS and any(_row_mean_length(parent) > MANY_ROWS for parent in parents)
 
 
 def _row_mean_length(parent: NDArray[np.int64]) -> float:

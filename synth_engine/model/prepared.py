@@ -27,7 +27,8 @@ class PreparedTable:
 
     `parents[i]` is the row number, in the prepared parent, that key `keys[i]` refers to (-1: none). `source_row` is
     each row's place in the source. `entity` numbers the root row a row descends from, along key `part_of` (None: each is one).
-    `settled_by` has for keys along which the rows of one parent do not differ the number of the key to that parent.
+    `settled_by` has for keys along which the rows of one parent do not differ the number of the key to that parent, and
+    those that count where it leads nowhere.
     `alike` marks as many training entities as are held out, chosen in the same way: what the held-out ones may fairly be compared with.
     """
 
@@ -50,7 +51,7 @@ class PreparedTable:
     ordinal: Ordinal | None = None
     references: dict[str, list[Reference]] = field(default_factory=dict)
     derived: list[Derivation] = field(default_factory=list)
-    settled_by: dict[int, int] = field(default_factory=dict)
+    settled_by: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

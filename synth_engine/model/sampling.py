@@ -59,11 +59,11 @@ class RelativeColumn:
 class Request:
     """What to draw: `rows` rows with their `context`; `starts` and `lengths` of the sequences, or None for
     independent rows; `spread_first` spreads the first slot evenly over all rows however many they are;
-    `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn, `known` those of other slots;
-    `never_null` the slots of which token 0 must not be drawn; `empty_after` has for slots that say nothing where another one is 0 (null)
-    the number of that one: they are 0 there, as they were in training; `shared` has for slots in which several rows will be given what
-    the first of them has the place of that for each row; `observe` is told, of each slot and some rows, the chances (rows, tokens) that
-    it is to be drawn by, zero in rows in which it says nothing, and may move the logits of its tokens."""
+    `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn; `never_null` the
+    slots of which token 0 must not be drawn; `empty_after` has for slots that say nothing where another one is 0 (null) the number of
+    that one: they are 0 there, as they were in training; `shared` has for slots in which several rows will be given what the first of
+    them has the place of that for each row; `observe` is told, of each slot and some rows, the chances (rows, tokens) that it is to be
+    drawn by, zero in rows in which it says nothing, and may move the logits of its tokens."""
 
     rows: int
     context: Context
@@ -73,7 +73,6 @@ class Request:
     seed: int
     spread_first: bool = False
     given: NDArray[np.int32] | None = None
-    known: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
     never_null: frozenset[int] = frozenset()
     empty_after: Mapping[int, int] = field(default_factory=dict)
     shared: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
@@ -195,9 +194,6 @@ class _Drawing:
         may_be_missing: bool = False,
     ) -> None:
         """Draw a slot, of which only some tokens may be `allowed`; the first of them may stand for a missing value."""
-        if slot in self.request.known:
-            self._put(slot, moved(self.request.known[slot][rows].astype(np.int64), self.device), tokens, embedded)
-            return
         logits = self.network.slot_logits(slot, embedded, side)
         if allowed is not None:
             logits = _kept_to(logits, moved(allowed, self.device), may_be_missing)

@@ -38,8 +38,8 @@ class KeyModel:
     """One foreign key: its share of nulls, whether it is deferred (closes a cycle), its degrees, and the vocabulary
     sizes of its parents' child summary. Of a key to the own table, `depths` are the shares of the rows at each depth, and
     `loop_share` tells how many of the roots refer to themselves rather than to nobody. `partners` tells which parents go
-    together with those of other keys, None where their rows do not tell. `orphans` are those to be reproduced. `settled_by` is the
-    number of the key that rows which lead to one row along it lead to one row along this one, too, None where there is none."""
+    together with those of other keys, None where their rows do not tell. `orphans` are those to be reproduced. Rows that
+    lead to one row along the first key of `settled_by` that leads anywhere lead to one row along this one, too."""
 
     key: ForeignKey
     null_share: float
@@ -50,7 +50,7 @@ class KeyModel:
     loop_share: float = 0.0
     partners: Partners | None = None
     orphans: Orphans | None = None
-    settled_by: int | None = None
+    settled_by: tuple[int, ...] = ()
 
     @property
     def link_sizes(self) -> list[int]:
@@ -63,11 +63,11 @@ class KeyModel:
 @dataclass
 class TableModel:
     """Everything learned about one table. `joint_codes` is the vocabulary size of the joint summary of its children,
-    None where at most one key refers to it. `hidden_rows` are the hidden tokens of a reference table's rows, and those of the slots of
-    columns `dealt_slots`: they are dealt out as they are, so that every hub is there exactly once. `types_alone` holds for the type
-    column of each polymorphic reference the types that rows which refer to nobody have. `part_of` is the number of the key to the entity
-    that rows are part of (None: each is one). `derived` are the columns that follow from others of their row, each after those it is
-    computed from, `dependencies` the categories that others of their row settle, `aggregates` the columns that sum up children,
+    None where at most one key refers to it. `hidden_rows` are the hidden tokens of a reference table's rows: they are
+    dealt out as they are, so that every hub is there exactly once. `types_alone` holds for the type column of each polymorphic
+    reference the types that rows which refer to nobody have. `part_of` is the number of the key to the entity that rows are part of
+    (None: each is one). `derived` are the columns that follow from others of their row, each after those it is computed from,
+    `dependencies` the categories that others of their row settle, `aggregates` the columns that sum up children,
     `constants` those that the rows of one parent share."""
 
     name: str
@@ -91,7 +91,6 @@ class TableModel:
     dependencies: list[Dependency] = field(default_factory=list)
     aggregates: list[Aggregate] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
-    dealt_slots: list[int] = field(default_factory=list)
 
     @property
     def live_keys(self) -> list[int]:
@@ -99,12 +98,12 @@ class TableModel:
         return [i for i, k in enumerate(self.keys) if not k.deferred]
 
     @property
-    def settled_keys(self) -> dict[int, int]:
-        """Numbers of the keys that others settle, with those of these, each after the key that settles it."""
-        settled = {i: key.settled_by for i, key in enumerate(self.keys) if key.settled_by is not None}
+    def settled_keys(self) -> dict[int, tuple[int, ...]]:
+        """Numbers of the keys that others settle, with those of these, each after the keys that settle it."""
+        settled = {i: key.settled_by for i, key in enumerate(self.keys) if key.settled_by}
 
         def depth(i: int) -> int:
-            return 1 + depth(settled[i]) if i in settled else 0
+            return 1 + max(map(depth, settled[i])) if i in settled else 0
 
         return {i: settled[i] for i in sorted(settled, key=depth)}
 
@@ -248,7 +247,7 @@ class Model:
             settled = ((table.encoder.name_of(one.slot), table.encoder.name_of(one.of)) for one in table.dependencies)
             found += [f"{name}.{column}: settled by {of}" for column, of in settled]
             found += [f"{name}.{one.column}: the same in all rows of one row of {labels[one.key]}" for one in table.constants]
-            settling = ((key, labels[key.settled_by]) for key in table.keys if key.settled_by is not None)
+            settling = ((key, labels[key.settled_by[0]]) for key in table.keys if key.settled_by)
             found += [f"{key.key.label(name)}: the same in all rows of one row of {of}" for key, of in settling]
         return found
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth_engine.encode.base import EncodingSettings
-from synth_engine.encode.category import RARE, CategoryEncoder, are_flags
+from synth_engine.encode.category import RARE, CategoryEncoder
 from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import Terminal
 from synth_engine.schema import Column, Kind
@@ -105,31 +105,3 @@ def test_frequent_values_have_the_lowest_tokens():
     column = array(["b"] * 10 + ["a"] * 20 + ["c"] * 6, "string")
     encoder = CategoryEncoder.fit(column, "string", np.arange(36), EncodingSettings())
     assert encoder.values.to_pylist() == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize(
-    ("values", "data_type", "expected"),
-    [
-        ([0, 1], "int64", True),
-        ([1], "int16", True),
-        ([1, 2], "int64", False),
-        ([True, False], "boolean", True),
-        (["Y", "N"], "string", True),
-        (["Yes", "no"], "string", True),
-        (["yes", "Yes"], "string", True),
-        (["Y", "no"], "string", False),
-        (["Anna"], "string", False),
-        ([0, 1, 2], "int64", False),
-        ([0.0, 1.0], "float64", False),
-    ],
-)
-def test_flags_are_values_that_say_nothing_but_yes_or_no(values, data_type, expected):
-    assert are_flags(array(values, data_type), data_type) is expected
-
-
-def test_flags_may_be_had_by_few_where_that_is_said_and_other_values_may_not():
-    flags, names = array(["Y"] * 30 + ["N"], "string"), array(["Anna"] * 30 + ["Bea"], "string")
-    free = EncodingSettings(free_flags=True)
-    assert CategoryEncoder.fit(flags, "string", np.arange(31), free).values.to_pylist() == ["Y", "N"]
-    assert CategoryEncoder.fit(flags, "string", np.arange(31), EncodingSettings()).values.to_pylist() == ["Y"]
-    assert CategoryEncoder.fit(names, "string", np.arange(31), free).values.to_pylist() == ["Anna"]

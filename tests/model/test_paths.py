@@ -278,3 +278,30 @@ def test_the_sources_own_graph_needs_no_ways():
     settings = {"training": {"size": "small", "max_epochs": 1, "device": "cpu"}, "structure": "original"}
     model = learn(SCHEMA, source(), Config.build(settings))
     assert model.paths == [] and agree(generate(model))
+
+
+def test_what_rows_are_swapped_along_leads_on_to_the_same_row():
+    """A product is once in an order, which rows change places for; a line's supplier is its product's all the same."""
+    rng = np.random.default_rng(9)
+    pairs = np.unique(np.stack([rng.integers(0, 100, 1_200), rng.integers(0, 30, 1_200)], axis=1), axis=0)
+    supplier = rng.integers(0, 6, 30)
+    ids, minutes = Column("id", Kind.IDENTIFIER, "int64", False), Column("minutes", Kind.INTEGER, "int64", False)
+    order, product, by = (Column(name, Kind.IDENTIFIER, "int64", False) for name in ("order", "product", "supplier"))
+    to = {c.name: ForeignKey((c.name,), f"{c.name}s", ("id",)) for c in (order, product, by)}
+    schema = Schema.of(
+        [
+            Table("orders", (ids,), ("id",)),
+            Table("suppliers", (ids,), ("id",)),
+            Table("products", (ids, by), ("id",), foreign_keys=(to["supplier"],)),
+            Table("lines", (order, product, by, minutes), ("order", "product"), foreign_keys=tuple(to.values())),
+        ]
+    )
+    lines = {"order": pairs[:, 0], "product": pairs[:, 1], "supplier": supplier[pairs[:, 1]], "minutes": rng.integers(5, 90, len(pairs))}
+    tables = {"orders": pa.table({"id": np.arange(100)}), "suppliers": pa.table({"id": np.arange(6)})}
+    tables |= {"products": pa.table({"id": np.arange(30), "supplier": supplier}), "lines": pa.table(lines)}
+    model = learn(schema, tables, CONFIG)
+    assert [path.says(schema) for path in model.paths] == ["lines.supplier->suppliers leads to the same row as by way of products"]
+    twin = generate(model)
+    at = pc.index_in(twin["lines"]["product"], value_set=twin["products"]["id"].combine_chunks())
+    assert twin["lines"]["supplier"].to_pylist() == twin["products"]["supplier"].take(at).to_pylist()
+    assert len(set(zip(*(twin["lines"][c].to_pylist() for c in ("order", "product")), strict=True))) == twin["lines"].num_rows
