@@ -405,7 +405,7 @@ class MarkovChain:
 
     @classmethod
     def fit(cls, values: Sequence[str], entities: int) -> MarkovChain:
-        holders = Counter(c for v in values for c in set(v))
+        holders = Counter(c for v in values for c in dict.fromkeys(v))  # ties go to who comes first, in any process
         letters = END + "".join(sorted(c for c, n in holders.most_common(95) if n >= entities and c != END))
         if len(letters) == 1:
             letters = END + string.ascii_lowercase

@@ -311,7 +311,7 @@ class Linking:
     def _forest(self, made: GeneratedTable, plan: KeyPlan, key: KeyModel, i: int) -> Rows:
         """Parents of a reference to the own table. Roots refer to nobody, or to themselves as in the source."""
         rng = generator(self.seed, "deferred", made.name, i)
-        settled = {c: self.values.settled(made, plan, i, c) for c in plan.settled[i]}
+        settled = {c: self.values.settled(made, plan, i, c) for c in sorted(plan.settled[i])}
         _, group = groups(settled, settled, made.rows, made.rows)
         group = np.where(self.values.completes_a_null(made, plan, i), -1, group)
         sizes = np.bincount(group[group >= 0], minlength=1)

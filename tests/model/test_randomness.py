@@ -47,10 +47,12 @@ DIGEST = """
 from hashlib import sha256
 from tests.model.conftest import CONFIG, generate
 from tests.model.test_skeleton import tenants
+from synth_engine.encode.strings import MarkovChain
 from synth_engine.model.learning import learn
 
 twin = generate(learn(*tenants(declared=True), CONFIG))
-print(sha256(str({name: table.to_pydict() for name, table in twin.items()}).encode()).hexdigest())
+letters = MarkovChain.fit(["".join(map(chr, range(0x4E00 + i, 0x4E00 + i + 40))) for i in range(0, 400, 40) for _ in range(5)], 5).letters
+print(sha256(str([letters, {name: table.to_pydict() for name, table in twin.items()}]).encode()).hexdigest())
 """
 
 
