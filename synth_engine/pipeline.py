@@ -171,6 +171,7 @@ def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> 
         "protected": model.protections(),
         "entities": model.entities(),
         "rules": model.rules(),
+        "lookups": model.lookups() if config.privacy.rare_category_entities > 1 else [],
         "reproducible": not model.cut_short,
     }
     facts |= {"kept": list(model.kept), "structure": model.structure, "entity_tables": list(config.privacy.entity_tables)}

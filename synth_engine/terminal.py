@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 2.0
 """A log is told how a table gets on no more often than this; beginning and end are always told."""
 
+FEW_ROWS = "of so few rows hardly a value is left; name in the setting keep what is no secret:"
+"""Stands before the lookup tables that are protected like all others."""
+
 WIDTH_OF_LOGS = 140
 """Characters a line may have where there is no terminal to ask."""
 
@@ -163,8 +166,10 @@ def show_run(manifests: Mapping[str, Manifest], workspace: str, finished_now: Co
 
 
 def _show_training(console: Console, train: Manifest) -> None:
-    """Whom values are protected for, and what holds in every row; other steps and earlier releases say nothing of it."""
-    for title, name in (("values are protected for:", "entities"), ("kept to in every row:", "rules")):
+    """Whom values are protected for, where that leaves hardly a value, and what holds in every row; other steps and earlier releases say
+    nothing of it."""
+    titles = (("values are protected for:", "entities"), (FEW_ROWS, "lookups"), ("kept to in every row:", "rules"))
+    for title, name in titles:
         lines = train.facts.get(name, [])
         if lines:
             console.print(title)

@@ -109,6 +109,15 @@ def test_training_says_whom_values_are_protected_for(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_training_says_of_what_tables_hardly_a_value_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show_step(manifest("train", lookups=["regions", "shippers"]), {"train"})
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "of so few rows hardly a value is left; name in the setting keep what is no secret:",
+        "  regions",
+        "  shippers",
+    ]
+
+
 def test_a_step_that_was_done_before_says_so_and_when(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show_step(manifest("extract", rows={"orders": 12345}), set())
     told = "extract: nothing to do, it was done before, at 2026-11-21 09:30:00 UTC, and nothing has changed since\n"

@@ -18,6 +18,9 @@ from synth_engine.model.prepared import PreparedTable
 from synth_engine.schema import Table
 from synth_engine.schema.model import MODELLED_KINDS
 
+UNTOLD = -2
+"""Stands for a parent that no row has told yet."""
+
 
 @dataclass(frozen=True)
 class Constant:
@@ -66,7 +69,7 @@ def find_settled_keys(
         if unique.intersection(plan.keys[i].columns):
             continue
         for j in reversed(coarse_last[:place]):
-            ways = [way for way in ((j, *found.get(j, ())), (j,)) if _never_differs(parents[i], first_along(parents, way))]
+            ways = [way for way in ((j, *found.get(j, ())), (j,)) if _settle(parents, way, i)]
             if ways:
                 found[i] = ways[0]
                 break
@@ -81,13 +84,20 @@ def first_along(parents: Sequence[NDArray[np.int64]], keys: Sequence[int]) -> ND
     return first
 
 
-def _never_differs(parent: NDArray[np.int64], first: NDArray[np.int64]) -> bool:
-    """Whether rows, of whom `first` has each one's first of its kind, have its parent, and would not by chance."""
-    some = sample_of(len(first))
-    if not np.array_equal(parent[some], parent[first[some]]) or not np.array_equal(parent, parent[first]):
-        return False
-    others = int((first != np.arange(len(first))).sum())
-    commonest = np.bincount(parent + 1).max(initial=0) / max(len(parent), 1)
+def _settle(parents: Sequence[NDArray[np.int64]], by: Sequence[int], i: int) -> bool:
+    """Whether rows that have one parent along the first of the keys `by` that leads anywhere have one along key i, and would not by chance.
+    Some are looked at before all."""
+    for rows in (sample_of(len(parents[i])), np.arange(len(parents[i]))):
+        parent, others = parents[i][rows], 0
+        for j in by:
+            of, there = parents[j][rows], parents[j][rows] >= 0
+            told = np.full(int(of.max(initial=-1)) + 1, UNTOLD)
+            told[of[there]] = parent[there]
+            if not np.array_equal(told[of[there]], parent[there]):
+                return False
+            others += int(there.sum()) - int(np.count_nonzero(told != UNTOLD))
+            rows, parent = rows[~there], parent[~there]
+    commonest = np.bincount(parents[i] + 1).max(initial=0) / max(len(parents[i]), 1)
     return others > 0 and not is_chance(others, float(commonest))
 
 

@@ -24,6 +24,7 @@ from synth_engine.model.dependencies import Dependency
 from synth_engine.model.network import RowNetwork
 from synth_engine.model.ordinals import Ordinal
 from synth_engine.model.orphans import Orphans
+from synth_engine.model.owners import FEWEST_OWNERS
 from synth_engine.model.partners import Partners
 from synth_engine.model.paths import Path
 from synth_engine.model.skeleton import Skeleton
@@ -267,6 +268,11 @@ class Model:
         whole = f", with its rows of {', '.join(others)}" if others else ""
         though = f", whomever it refers to ({', '.join(parents)})" if parents else ""
         return f"{root}: each row is an entity{whole}{though}"
+
+    def lookups(self) -> list[str]:
+        """Tables of so few rows that others refer to, and that refer to none, that hardly a value in them is had by enough entities."""
+        parents = {key.key.parent for table in self.tables.values() for key in table.keys}
+        return [name for name, table in self.written.items() if name in parents and not table.live_keys and 0 < table.rows < FEWEST_OWNERS]
 
     def changes(self, rows: Mapping[str, int]) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what of its format cannot be kept in so many rows, where anything cannot."""

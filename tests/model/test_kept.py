@@ -231,3 +231,10 @@ def test_hubs_among_hundreds_of_kept_rows_stay_hubs():
     assert set(np.argsort(-real)[:5]) == set(np.argsort(-twin)[:5])
     assert np.corrcoef(real, twin)[0, 1] > 0.8
     assert np.ptp(twin[np.argsort(-real)[:5]]) <= 1  # their mean: whose is whose is not told
+
+
+def test_lookup_tables_that_are_not_kept_are_named():
+    """Country refers to region and is none by itself."""
+    quickly = Config.build({"training": {"size": "small", "max_epochs": 1, "device": "cpu"}})
+    assert learn(SCHEMA, tables(), quickly).lookups() == ["region"]
+    assert learn(SCHEMA, tables(), quickly.model_copy(update={"keep": ("region", "country")})).lookups() == []
