@@ -14,7 +14,7 @@ from synth_engine.encode.base import Draw, Encoder, EncodingSettings, Tokens, en
 from synth_engine.encode.values import hex_digits
 from synth_engine.schema.types import base_type, to_arrow
 
-NULL, RARE = 0, 1
+NULL, RARE, FIRST_VALUE = 0, 1, 2
 
 
 class CategoryEncoder(Encoder):

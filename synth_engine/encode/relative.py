@@ -205,7 +205,7 @@ class RelativeEncoder:
         """Tokens, and which of them the model has to learn (the others follow from those). `later` is that of `fit`; `goals` are wanted
         where there is a `pacer`."""
         which, base = self.choose(references, len(values))
-        known, at = np.isfinite(values), self.lead
+        known = np.isfinite(values)
         tokens = np.zeros((len(values), len(self.slots)), dtype=np.int32)
         learn = np.ones(tokens.shape, dtype=np.bool_)
         if self.paces:
@@ -214,18 +214,26 @@ class RelativeEncoder:
             assert later is not None and goals is not None
             tokens[:, 0] = self._paces(goals.mean_steps(values, base, later))
             learn[:, 0] = goals.first
+        self.tell(tokens, which, base, values)
+        learn[~known, self.lead + 1 :] = False
+        for i, stepper in enumerate(self.steppers):
+            rows = known & (which == i)
+            if rows.any():
+                learn[np.ix_(rows, self._following(stepper))] = False
+        return tokens, learn
+
+    def tell(self, tokens: Tokens, which: NDArray[np.int64], base: Floats, values: Floats) -> None:
+        """Fill in, in place, the slots after the pace of rows with these values, as they are told from the references' `base`."""
+        known, at = np.isfinite(values), self.lead
         if known.any():
             tokens[known, at + 1 :] = self.absolute.encode(values[known])
         tokens[known, at] = ABSOLUTE
-        learn[~known, at + 1 :] = False
         offset = FIRST_STEP
         for i, stepper in enumerate(self.steppers):
             rows = known & (which == i)
             if rows.any():
                 tokens[rows, at] = offset + stepper.coder.encode(self._step(stepper, values[rows], base[rows]))
-                learn[np.ix_(rows, self._following(stepper))] = False
             offset += stepper.coder.size
-        return tokens, learn
 
     def pace(self, base: Floats, later: NDArray[np.int64] | None) -> NDArray[np.int32]:
         """Token of the pace of moments for rows with these references' values and so many siblings to come; 0 where either is unknown."""

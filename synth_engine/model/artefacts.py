@@ -13,6 +13,7 @@ import torch
 
 from synth_engine.encode.derived import Derivation
 from synth_engine.encode.keys import KeyGenerator
+from synth_engine.encode.places import Places
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import CorruptArtefact
@@ -107,6 +108,7 @@ def _table_to_json(table: TableModel, shapes: dict[str, Any]) -> dict[str, Any]:
         "dependencies": [one.to_json() for one in table.dependencies],
         "aggregates": [one.to_json() for one in table.aggregates],
         "constants": [one.to_json() for one in table.constants],
+        "places": [one.to_json() for one in table.places],
         "encoder": table.encoder.to_json(),
         "references": {c: [[r.source, r.key, r.column] for r in found] for c, found in table.references.items()},
         "key_generators": {c: g.to_json() for c, g in table.key_generators.items()},
@@ -166,6 +168,7 @@ def _table_from_json(raw: dict[str, Any], prefix: str, workspace: Workspace) -> 
         dependencies=[Dependency.from_json(one) for one in raw["dependencies"]],
         aggregates=[Aggregate.from_json(one) for one in raw["aggregates"]],
         constants=[Constant.from_json(one) for one in raw["constants"]],
+        places=[Places.from_json(one) for one in raw["places"]],
     )
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Tokens, entity_count_of_values
-from synth_engine.encode.category import RARE, CategoryEncoder
+from synth_engine.encode.category import FIRST_VALUE, RARE, CategoryEncoder
 from synth_engine.encode.table import TableEncoder
 from synth_engine.model.evidence import is_chance, sample_of
 
-FIRST = RARE + 1
+FIRST = FIRST_VALUE
 """The first token of a category that may be written."""
 
 

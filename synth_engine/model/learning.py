@@ -29,6 +29,7 @@ from synth_engine.model.network import NetworkShape, RowNetwork
 from synth_engine.model.orphans import Orphans
 from synth_engine.model.partners import Partners
 from synth_engine.model.paths import find_paths, with_errors_mended
+from synth_engine.model.placing import find_places
 from synth_engine.model.preparation import depths_of, encode_table, prepare
 from synth_engine.model.prepared import PreparedTable
 from synth_engine.model.rules import add_up, settled_otherwise
@@ -38,7 +39,7 @@ from synth_engine.model.summaries import Summary, summarise, summarise_jointly
 from synth_engine.model.training import Examples, Schedule
 from synth_engine.polymorphic import expanded, expanded_tables, types_alone
 from synth_engine.progress import Listener, Progress, ignore
-from synth_engine.randomness import stream
+from synth_engine.randomness import generator, stream
 from synth_engine.schema import Schema
 
 
@@ -142,12 +143,13 @@ class _Learner:
     def _encode(self, name: str, one: PreparedTable) -> None:
         wanted = self.config.columns.get(name, {})
         fixed = settled_otherwise(one.table).union(aggregate.column for aggregate in self.aggregates[name])
+        placed = [] if name in self.model.kept else find_places(one, self.settings, generator(self.seed, "places", name))
         constants = find_constants(one, fixed)
         shared = {constant.column: constant.key for constant in constants}
         one.derived = protected(one.derived, one, self.settings, shared)
         there = () if name in self.model.kept else self.tokens  # a kept table is encoded again when it is delivered, by its own rows
         encoded = {other: (self.model.tables[other].encoder, self.tokens[other]) for other in there}
-        found = encode_table(one, self.prepared, self.settings, self.seed, wanted, encoded, fixed)
+        found = encode_table(one, self.prepared, self.settings, self.seed, wanted, encoded, fixed, placed)
         encoder, self.tokens[name], self.learned[name], dependencies = found
         generators = {
             c: KeyGenerator.fit(
@@ -163,6 +165,7 @@ class _Learner:
         self.model.tables[name].derived = one.derived
         named = [(dependency, encoder.name_of(dependency.of), encoder.name_of(dependency.slot)) for dependency in dependencies]
         self.model.tables[name].constants = constants
+        self.model.tables[name].places = [places for places, _ in placed]
         self.model.tables[name].dependencies = [  # what a parent's rows share cannot follow what they differ in
             dependency for dependency, of, settled in named if settled not in shared or shared.get(of) == shared[settled]
         ]

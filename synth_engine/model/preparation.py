@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from synth_engine.config import ColumnSettings
 from synth_engine.encode.base import EncodingSettings, Floats
 from synth_engine.encode.category import CategoryEncoder
+from synth_engine.encode.places import Places
 from synth_engine.encode.rare import Trait, place_rare_values
 from synth_engine.encode.table import TableEncoder
 from synth_engine.encode.values import to_floats
@@ -215,18 +216,20 @@ def encode_table(
     wanted: Mapping[str, ColumnSettings],
     encoded: Mapping[str, tuple[TableEncoder, NDArray[np.int32]]],
     fixed: Collection[str] = (),
+    placed: Sequence[tuple[Places, NDArray[np.int64]]] = (),
 ) -> tuple[TableEncoder, NDArray[np.int32], NDArray[np.bool_], list[Dependency]]:
     """Fit the table's encoders, with the formats that are `wanted`, and encode it: (encoder, tokens, which tokens to learn, which settle
     others). `encoded` are the encoders and tokens of parents, as far as rare values are placed by what parents have, `fixed` the columns
-    that neither settle others nor are settled by them."""
+    that neither settle others nor are settled by them, `placed` the places of some, and which each row is at."""
     references = one.reference_values(prepared)
     pairs = {name: list(zip(one.references[name], references[name], strict=True)) for name in one.references}
-    columns, data = one.drawn_columns, {**one.data, **one.loose}
+    columns = [*one.drawn_columns, *(places.column for places, _ in placed)]
+    data = {**one.data, **one.loose, **{places.column.name: pa.array(at, mask=at < 0) for places, at in placed}}
     unique = {key[0] for key in (one.table.primary_key, *one.table.unique) if len(key) == 1}
     later = one.later
     encoder = TableEncoder.fit(columns, data, pairs, one.entity, settings, stream(seed, "encode", one.table.name), wanted, unique, later)
     tokens, learn = encoder.encode(data, references, later)
-    dependencies = find_dependencies(encoder, tokens, one.entity, {*fixed, *one.loose})
+    dependencies = find_dependencies(encoder, tokens, one.entity, {*fixed, *one.loose, *(places.column.name for places, _ in placed)})
     place_rare_values(tokens, encoder, data, traits_of_parents(one, encoded), stream(seed, "rare", one.table.name))
     return (
         encoder,

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Floats
+from synth_engine.encode.category import CategoryEncoder
 from synth_engine.encode.relative import Reference, RelativeEncoder
 from synth_engine.model.context import Context
 from synth_engine.model.prepared import in_units_of
-from synth_engine.model.sampling import RelativeColumn, Request, SameRow
+from synth_engine.model.sampling import PlacedColumns, RelativeColumn, Request, SameRow
 from synth_engine.model.state import Model
 
 OfParent = Callable[[Reference], Floats]
@@ -41,6 +42,13 @@ def row_request(
         for c in table.encoder.columns
         if isinstance(c.encoder, RelativeEncoder)
     ]
+    by_name = {column.name: column for column in relative}
+    placed = [
+        PlacedColumns(places, hidden + c.slots[0], c.encoder, [by_name[name] for name in places.columns])
+        for places in table.places
+        for c in table.encoder.columns
+        if c.column.name == places.column.name and isinstance(c.encoder, CategoryEncoder)
+    ]
     starts, lengths = sequences if sequences is not None and table.sequential else (None, None)  # without siblings to learn from: none
     return Request(
         context.rows,
@@ -52,6 +60,7 @@ def row_request(
         spread_first=not table.live_keys,
         given=given,
         never_null=frozenset(hidden + slot for slot in table.encoder.never_null),
+        placed=placed,
         empty_after={hidden + slot: hidden + first for slot, first in table.encoder.empty_after.items()},
     )
 

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, Floats
+from synth_engine.encode.category import FIRST_VALUE, CategoryEncoder
+from synth_engine.encode.places import Places
 from synth_engine.encode.relative import RelativeEncoder
 from synth_engine.model.context import Context, ResidentContext
 from synth_engine.model.devices import home_of, moved
@@ -26,6 +28,9 @@ BLOCK = 4096
 
 IMPOSSIBLE = -1e9
 """Logit of a token that is not drawn."""
+
+FARTHEST = 4.0
+"""Steps that rows are moved by to a place, at most."""
 
 MOST_SPREAD = 5_000_000
 """Numbers (rows by slots) up to which all slots are drawn by some spread evenly over the table; of more rows chance matters little, and
@@ -56,14 +61,34 @@ class RelativeColumn:
 
 
 @dataclass
+class PlacedColumns:
+    """Two columns told as steps, `columns`, that are moved to the place that a `slot` after theirs says, by the values of its `encoder`."""
+
+    places: Places
+    slot: int
+    encoder: CategoryEncoder
+    columns: Sequence[RelativeColumn]
+
+    def numbers(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of the places that these tokens stand for, -1 for none."""
+        of_token: NDArray[np.int64] = np.r_[np.full(FIRST_VALUE, -1), self.encoder.values.to_numpy()]
+        return of_token[tokens]
+
+    def distances(self, here: Floats) -> Floats:
+        """How far what each token stands for is from rows at these points (see `Places.distances`); what is no place is nowhere."""
+        others = np.where(np.arange(FIRST_VALUE) == 0, 0.0, np.inf)
+        return np.concatenate([np.tile(others, (len(here), 1)), self.places.distances(here)[:, self.encoder.values.to_numpy()]], axis=1)
+
+
+@dataclass
 class Request:
     """What to draw: `rows` rows with their `context`; `starts` and `lengths` of the sequences, or None for
     independent rows; `spread_first` spreads the first slot evenly over all rows however many they are;
     `given` holds the tokens of the first slots, shape (rows, slots), where they are not to be drawn; `never_null` the
     slots of which token 0 must not be drawn; `empty_after` has for slots that say nothing where another one is 0 (null) the number of
     that one: they are 0 there, as they were in training; `shared` has for slots in which several rows will be given what the first of
-    them has the place of that for each row; `observe` is told, of each slot and some rows, the chances (rows, tokens) that it is to be
-    drawn by, zero in rows in which it says nothing, and may move the logits of its tokens."""
+    them has the place of that for each row; `placed` are columns that together say where; `observe` is told, of each slot and some rows,
+    the chances (rows, tokens) that it is to be drawn by, zero in rows in which it says nothing, and may move the logits of its tokens."""
 
     rows: int
     context: Context
@@ -76,6 +101,7 @@ class Request:
     never_null: frozenset[int] = frozenset()
     empty_after: Mapping[int, int] = field(default_factory=dict)
     shared: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
+    placed: Sequence[PlacedColumns] = ()
     observe: Callable[[int, NDArray[np.int64], torch.Tensor], torch.Tensor | None] | None = None
 
 
@@ -120,10 +146,10 @@ def _sequences(drawing: _Drawing, starts: NDArray[np.int64], lengths: NDArray[np
             advance(active, drawing.request.rows)
 
 
-def _kept_to(logits: torch.Tensor, allowed: torch.Tensor, may_be_missing: bool) -> torch.Tensor:
-    """Logits of the allowed tokens. To be missing stays as likely as it was, unless nothing else is allowed: what is not allowed falls to
-    the other tokens."""
-    kept = logits.masked_fill(~allowed, IMPOSSIBLE)
+def _kept_to(logits: torch.Tensor, allowed: torch.Tensor, may_be_missing: bool, less: torch.Tensor | float = 0.0) -> torch.Tensor:
+    """Logits of the allowed tokens, some of them `less`. To be missing stays as likely as it was, unless nothing else is allowed: what is
+    not allowed falls to the other tokens."""
+    kept = (logits - less).masked_fill(~allowed, IMPOSSIBLE)
     if not may_be_missing:
         return kept
     shift = torch.logsumexp(kept[:, 1:], dim=1) - torch.logsumexp(logits[:, 1:], dim=1)
@@ -149,6 +175,7 @@ class _Drawing:
             firsts, of_row = np.unique(request.shared[slot], return_inverse=True)
             self.spread[slot][firsts] = spread_by_size(np.bincount(of_row.reshape(-1)), stream(request.seed, "shared", slot))
         self.by_first_slot = {column.slots[0]: column for column in request.relative}
+        self.placed = {placed.slot: placed for placed in request.placed}
         self.by_name = {column.name: column for column in request.relative}
         for column in request.relative:
             column.values = column.known = np.full(request.rows, np.nan)
@@ -174,7 +201,10 @@ class _Drawing:
         slot = self._given(rows, tokens, embedded)
         while slot < len(network.shape.slots):
             column = self.by_first_slot.get(slot)
-            if column is None:
+            if slot in self.placed:
+                self._place(self.placed[slot], rows, t, tokens, embedded, side)
+                slot += 1
+            elif column is None:
                 self._slot(slot, rows, tokens, embedded, side, None)
                 slot += 1
             else:
@@ -192,11 +222,14 @@ class _Drawing:
         side: torch.Tensor | None,
         allowed: NDArray[np.bool_] | None,
         may_be_missing: bool = False,
+        less: Floats | None = None,
     ) -> None:
-        """Draw a slot, of which only some tokens may be `allowed`; the first of them may stand for a missing value."""
+        """Draw a slot, of which only some tokens may be `allowed`, and some be `less` likely than the network has it (by this logarithm);
+        the first of them may stand for a missing value."""
         logits = self.network.slot_logits(slot, embedded, side)
         if allowed is not None:
-            logits = _kept_to(logits, moved(allowed, self.device), may_be_missing)
+            lessened = 0.0 if less is None else moved(less.astype(np.float32), self.device)
+            logits = _kept_to(logits, moved(allowed, self.device), may_be_missing, lessened)
         if slot in self.request.never_null:
             logits[:, 0] = IMPOSSIBLE
         u = self.spread[slot][rows] if slot < len(self.spread) else uniforms(self.keys[slot], rows)
@@ -261,6 +294,37 @@ class _Drawing:
             column.known[rows] = np.where(np.isfinite(values), values, column.known[rows - 1] if t else np.nan)
         if column.goals is not None and later is not None:
             column.goals[rows] = column.goals[rows - 1] if t else encoder.goals(values, drawn[:, 0], later, draw)
+
+    def _place(
+        self,
+        placed: PlacedColumns,
+        rows: NDArray[np.int64],
+        t: int | None,
+        tokens: torch.Tensor,
+        embedded: torch.Tensor,
+        side: torch.Tensor | None,
+    ) -> None:
+        """Draw a place near where both columns have been drawn, the less likely the farther (as a normal error of a step would have it),
+        and move them there; those at no place stay."""
+        here = np.stack([column.values[rows] for column in placed.columns], axis=1)
+        far = placed.distances(here)
+        less = 0.5 * np.square(np.minimum(far, FARTHEST))
+        self._slot(placed.slot, rows, tokens, embedded, side, far <= FARTHEST, may_be_missing=True, less=less)
+        key = stream(self.request.seed, "place", placed.slot)
+        draw = Draw(rows, self.request.rows, lambda lane: uniforms(key, rows, lane))
+        there = placed.places.values(placed.numbers(tokens[:, placed.slot].cpu().numpy()), draw)
+        at = np.isfinite(there[:, 0])
+        for column, values in zip(placed.columns, there.T, strict=True):
+            references = [self._reference(column, found, rows, t) for found in column.references]
+            which, base = column.encoder.choose(references, len(rows))
+            drawn = tokens[:, column.slots].cpu().numpy().astype(np.int32)
+            moved_there = drawn[at]
+            column.encoder.tell(moved_there, which[at], base[at], values[at])
+            drawn[at] = moved_there
+            column.values[rows[at]] = values[at]
+            column.known[rows[at]] = values[at]
+            for place, slot in enumerate(column.slots):
+                self._put(slot, moved(drawn[:, place].astype(np.int64), self.device), tokens, embedded)
 
     def _reference(self, column: RelativeColumn, values: Floats | SameRow | None, rows: NDArray[np.int64], t: int | None) -> Floats:
         if isinstance(values, SameRow):

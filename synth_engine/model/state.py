@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from synth_engine.encode.base import Encoder, Floats
 from synth_engine.encode.derived import Derivation
 from synth_engine.encode.keys import KeyGenerator
+from synth_engine.encode.places import Places
 from synth_engine.encode.relative import Reference
 from synth_engine.encode.table import TableEncoder
 from synth_engine.errors import ConfigurationError, SynthError
@@ -69,7 +70,7 @@ class TableModel:
     reference the types that rows which refer to nobody have. `part_of` is the number of the key to the entity that rows are part of
     (None: each is one). `derived` are the columns that follow from others of their row, each after those it is computed from,
     `dependencies` the categories that others of their row settle, `aggregates` the columns that sum up children,
-    `constants` those that the rows of one parent share."""
+    `constants` those that the rows of one parent share, `places` those of pairs of columns that together say where."""
 
     name: str
     rows: int
@@ -92,6 +93,7 @@ class TableModel:
     dependencies: list[Dependency] = field(default_factory=list)
     aggregates: list[Aggregate] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
+    places: list[Places] = field(default_factory=list)
 
     @property
     def live_keys(self) -> list[int]:
