@@ -166,12 +166,13 @@ def train(config: Config, workspace: Workspace, listener: Listener = ignore) -> 
     model = learn(schema, {n: read_table(workspace, workspace.snapshot(n), t) for n, t in schema.tables.items()}, config, listener)
     workspace.clear(workspace.model)
     write_model(model, workspace)
+    protects = config.privacy.rare_category_entities > 1
     facts = {
         "tables": model.facts(),
         "protected": model.protections(),
         "entities": model.entities(),
         "rules": model.rules(),
-        "lookups": model.lookups() if config.privacy.rare_category_entities > 1 else [],
+        "lookups": [name for name in model.lookups() if name not in config.privacy.entity_tables] if protects else [],
         "reproducible": not model.cut_short,
     }
     facts |= {"kept": list(model.kept), "structure": model.structure, "entity_tables": list(config.privacy.entity_tables)}

@@ -7,7 +7,7 @@ smaller place. Where that would be a wide one, a row is at none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_engine.encode.base import Draw, EncodingSettings, Floats, entity_count_of_values
-from synth_engine.encode.bins import protected_bounds
-from synth_engine.encode.number import decimal_places
+from synth_engine.encode.bins import are_too_few, protected_bounds
 from synth_engine.schema import Column, Kind
 
 POINT = -1
@@ -34,52 +33,64 @@ MOST_PLACES = 2_048
 class Places:
     """The places of two `columns`, the smallest first: `halvings` says of each how often the `width` of the grid, shape (2,), was halved to
     come to its square (`POINT`: it is one), `cells` has the numbers of that square, counted from the grid's `origin`, or the point itself,
-    shape (places, 2). `decimals` are those of each column, None where it has too many to count, `step` is how far rows usually are from
-    the one before, in each column."""
+    shape (places, 2). `step` is how far rows usually are from the one before, in each column. `name` is that of the category that stands
+    for both columns."""
 
     columns: tuple[str, str]
+    name: str
     cells: Floats
     halvings: NDArray[np.int64]
     origin: Floats
     width: Floats
-    decimals: tuple[int | None, int | None]
-    step: tuple[float, float]
+    step: Floats
 
     @property
     def column(self) -> Column:
         """The category that stands for both: the number of a place."""
-        return Column(f"{self.columns[0]} and {self.columns[1]}", Kind.CATEGORY, "int64", True)
+        return Column(self.name, Kind.CATEGORY, "int64", True)
 
     @cached_property
     def low(self) -> Floats:
         """Lower corners, shape (places, 2)."""
-        return np.where(self._is_point, self.cells, self.origin + self.cells * self._sizes)
+        return np.where(self.are_points[:, None], self.cells, self.origin + self.cells * self._sizes)
 
     @cached_property
     def high(self) -> Floats:
         """Upper corners, of points the same."""
-        return self.low + np.where(self._is_point, 0.0, self._sizes)
+        return self.low + np.where(self.are_points[:, None], 0.0, self._sizes)
 
-    @property
-    def _is_point(self) -> NDArray[np.bool_]:
-        return np.asarray(self.halvings == POINT, dtype=np.bool_)[:, None]
+    @cached_property
+    def are_points(self) -> NDArray[np.bool_]:
+        """Which places are points, shape (places,)."""
+        return np.asarray(self.halvings == POINT, dtype=np.bool_)
 
     @property
     def _sizes(self) -> Floats:
         return self.width / 2.0 ** self.halvings[:, None]
 
     @classmethod
-    def fit(cls, columns: Sequence[str], values: Floats, step: Floats, entity: NDArray[np.int64], settings: EncodingSettings) -> Places:
+    def fit(
+        cls,
+        columns: tuple[str, str],
+        name: str,
+        values: Floats,
+        step: Floats,
+        entity: NDArray[np.int64],
+        settings: EncodingSettings,
+    ) -> Places:
         """The places, none wider than `WIDEST` times the `step` in either column. `values` are of shape (rows, 2), NaN where there is
-        none."""
+        none; what lies beyond the protected bounds of either column is at none."""
         known = np.isfinite(values).all(axis=1)
-        values, entity = values[known], entity[known]
-        decimals = [decimal_places(column) if len(column) else 0 for column in values.T]
-        bounds = [protected_bounds(column, entity, settings.extreme_entities) for column in values.T] if len(values) else [(0.0, 0.0)] * 2
-        origin, width = np.array(bounds)[:, 0], np.maximum(np.ptp(np.array(bounds), axis=1), 1e-12)
-        found, many = [(np.zeros((0, 2)), POINT)], 0
+        values, entity, found, many = values[known], entity[known], [(np.zeros((0, 2)), POINT)], 0
+        if not len(values) or are_too_few(entity, settings.extreme_entities):
+            return cls(columns, name, *found[0][:1], np.zeros(0, np.int64), np.zeros(2), np.ones(2), step)
+        bounds = np.array([protected_bounds(column, entity, settings.extreme_entities) for column in values.T])
+        origin, width = bounds[:, 0], np.maximum(bounds[:, 1] - bounds[:, 0], 1e-12)
+        inside = _inside(values, origin, width)
+        values, entity = values[inside], entity[inside]
         for halvings in (POINT, *range(FINEST, -1, -1)):
-            if not len(values) or (halvings != POINT and (width / 2.0**halvings > WIDEST * step).any()):
+            wide = halvings != POINT and bool((width / 2.0**halvings > WIDEST * step).any())
+            if not len(values) or wide or many == MOST_PLACES:
                 break
             cells = _cells(values, halvings, origin, width)
             first, of_row, rows = _distinct(cells)
@@ -90,13 +101,12 @@ class Places:
             left = ~np.isin(of_row, chosen)
             values, entity = values[left], entity[left]
         of_each = np.concatenate([np.full(len(cells), halvings) for cells, halvings in found])
-        names, usual = (columns[0], columns[1]), (float(step[0]), float(step[1]))
-        return cls(names, np.concatenate([cells for cells, _ in found]), of_each, origin, width, (decimals[0], decimals[1]), usual)
+        return cls(columns, name, np.concatenate([cells for cells, _ in found]), of_each, origin, width, step)
 
     def numbers(self, values: Floats) -> NDArray[np.int64]:
         """The smallest place that each row of these values, shape (rows, 2), is at; -1 for none."""
         at = np.full(len(values), -1)
-        left = np.flatnonzero(np.isfinite(values).all(axis=1))
+        left = np.flatnonzero(np.isfinite(values).all(axis=1) & _inside(values, self.origin, self.width))
         for halvings in dict.fromkeys(self.halvings.tolist()):
             places = np.flatnonzero(self.halvings == halvings)
             found = _matched(_cells(values[left], halvings, self.origin, self.width), self.cells[places])
@@ -110,33 +120,31 @@ class Places:
         there = np.flatnonzero(place >= 0)
         for k in (0, 1):
             low, high = self.low[place[there], k], self.high[place[there], k]
-            value = low + (high - low) * draw.uniform(k)[there]
-            decimals = self.decimals[k]
-            found[there, k] = value if decimals is None else np.round(value, decimals)
+            found[there, k] = low + (high - low) * draw.uniform(k)[there]
         return found
 
-    def distances(self, values: Floats) -> Floats:
-        """How far each place is from these points, shape (points, places), in steps; 0 where a point is not known (NaN)."""
-        squared = np.zeros((len(values), len(self.low)))
-        for k in (0, 1):
-            point = values[:, k, None]
-            squared += np.square(np.maximum(np.maximum(self.low[:, k] - point, point - self.high[:, k]), 0) / self.step[k])
-        return np.nan_to_num(np.sqrt(squared))
-
     def to_json(self) -> dict[str, Any]:
-        arrays = {name: getattr(self, name).tolist() for name in ("cells", "halvings", "origin", "width")}
-        return {"columns": list(self.columns), **arrays, "decimals": list(self.decimals), "step": list(self.step)}
+        arrays = {name: getattr(self, name).tolist() for name in ("cells", "halvings", "origin", "width", "step")}
+        return {"columns": list(self.columns), "name": self.name, **arrays}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Places:
-        (first, second), (of_first, of_second), (of_x, of_y) = raw["columns"], raw["decimals"], raw["step"]
+        first, second = raw["columns"]
+        origin, width, step = (np.array(raw[name], dtype=np.float64) for name in ("origin", "width", "step"))
         cells, halvings = np.array(raw["cells"], dtype=np.float64).reshape(-1, 2), np.array(raw["halvings"], dtype=np.int64)
-        return cls((first, second), cells, halvings, np.array(raw["origin"]), np.array(raw["width"]), (of_first, of_second), (of_x, of_y))
+        return cls((first, second), raw["name"], cells, halvings, origin, width, step)
+
+
+def _inside(values: Floats, origin: Floats, width: Floats) -> NDArray[np.bool_]:
+    """Which rows lie in the grid."""
+    return np.asarray(((values >= origin) & (values <= origin + width)).all(axis=1), dtype=np.bool_)
 
 
 def _cells(values: Floats, halvings: int, origin: Floats, width: Floats) -> Floats:
     """Which square of a grid rows are in, shape (rows, 2), or the points themselves."""
-    return values if halvings == POINT else np.floor((values - origin) / (width / 2.0**halvings))
+    if halvings == POINT:
+        return values
+    return np.minimum(np.floor((values - origin) / (width / 2.0**halvings)), 2.0**halvings - 1)
 
 
 def _distinct(pairs: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -231,7 +231,7 @@ class RelativeEncoder:
         offset = FIRST_STEP
         for i, stepper in enumerate(self.steppers):
             rows = known & (which == i)
-            if rows.any():
+            if rows.any() and stepper.coder.size:
                 tokens[rows, at] = offset + stepper.coder.encode(self._step(stepper, values[rows], base[rows]))
             offset += stepper.coder.size
 

@@ -31,7 +31,7 @@ from synth_engine.model.state import KeyModel, Model, TableModel
 from synth_engine.schema import ForeignKey, Provenance, Schema
 from synth_engine.workspace import Workspace
 
-FORMAT = 13
+FORMAT = 14
 
 
 def write_model(model: Model, workspace: Workspace) -> None:

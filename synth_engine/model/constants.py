@@ -69,9 +69,9 @@ def find_settled_keys(
         if unique.intersection(plan.keys[i].columns):
             continue
         for j in reversed(coarse_last[:place]):
-            ways = [way for way in ((j, *found.get(j, ())), (j,)) if _settle(parents, way, i)]
-            if ways:
-                found[i] = ways[0]
+            way = next((way for way in dict.fromkeys([(j, *found.get(j, ())), (j,)]) if _settle(parents, way, i)), None)
+            if way is not None:
+                found[i] = way
                 break
     return found
 

@@ -74,10 +74,24 @@ class PlacedColumns:
         of_token: NDArray[np.int64] = np.r_[np.full(FIRST_VALUE, -1), self.encoder.values.to_numpy()]
         return of_token[tokens]
 
-    def distances(self, here: Floats) -> Floats:
-        """How far what each token stands for is from rows at these points (see `Places.distances`); what is no place is nowhere."""
-        others = np.where(np.arange(FIRST_VALUE) == 0, 0.0, np.inf)
-        return np.concatenate([np.tile(others, (len(here), 1)), self.places.distances(here)[:, self.encoder.values.to_numpy()]], axis=1)
+    def distances(self, here: Floats, device: torch.device) -> torch.Tensor:
+        """How far what each token stands for is from rows at these points, in steps, shape (rows, tokens): null is as near as can be, what
+        is no place is nowhere, and so are all places where one of a point's numbers is missing."""
+        if self._corners is None:
+            corners = [corner[self.encoder.values.to_numpy()] for corner in (self.places.low, self.places.high)]
+            self._corners = [moved(self._scaled(corner), device) for corner in corners]
+        point = moved(self._scaled(here), device)
+        squared = torch.zeros(len(here), len(self._corners[0]), device=device)
+        for k in (0, 1):
+            at = point[:, k, None]
+            squared += ((self._corners[0][:, k] - at).clamp(min=0) + (at - self._corners[1][:, k]).clamp(min=0)).square()
+        others = torch.tensor([0.0] + [torch.inf] * (FIRST_VALUE - 1), device=device).expand(len(here), -1)
+        return torch.cat([others, squared.sqrt().nan_to_num(nan=torch.inf)], dim=1)
+
+    _corners: list[torch.Tensor] | None = None
+
+    def _scaled(self, points: Floats) -> NDArray[np.float32]:
+        return np.asarray((points - self.places.origin) / self.places.step, dtype=np.float32)
 
 
 @dataclass
@@ -220,16 +234,16 @@ class _Drawing:
         tokens: torch.Tensor,
         embedded: torch.Tensor,
         side: torch.Tensor | None,
-        allowed: NDArray[np.bool_] | None,
+        allowed: NDArray[np.bool_] | torch.Tensor | None,
         may_be_missing: bool = False,
-        less: Floats | None = None,
+        less: torch.Tensor | float = 0.0,
     ) -> None:
         """Draw a slot, of which only some tokens may be `allowed`, and some be `less` likely than the network has it (by this logarithm);
         the first of them may stand for a missing value."""
         logits = self.network.slot_logits(slot, embedded, side)
         if allowed is not None:
-            lessened = 0.0 if less is None else moved(less.astype(np.float32), self.device)
-            logits = _kept_to(logits, moved(allowed, self.device), may_be_missing, lessened)
+            allowed = allowed if isinstance(allowed, torch.Tensor) else moved(allowed, self.device)
+            logits = _kept_to(logits, allowed, may_be_missing, less)
         if slot in self.request.never_null:
             logits[:, 0] = IMPOSSIBLE
         u = self.spread[slot][rows] if slot < len(self.spread) else uniforms(self.keys[slot], rows)
@@ -306,17 +320,22 @@ class _Drawing:
     ) -> None:
         """Draw a place near where both columns have been drawn, the less likely the farther (as a normal error of a step would have it),
         and move them there; those at no place stay."""
-        here = np.stack([column.values[rows] for column in placed.columns], axis=1)
-        far = placed.distances(here)
-        less = 0.5 * np.square(np.minimum(far, FARTHEST))
+        far = placed.distances(np.stack([column.values[rows] for column in placed.columns], axis=1), self.device)
+        if placed.slot in self.request.never_null:  # where nothing is as near as it should be, the nearest
+            far[:, FIRST_VALUE:] -= (far[:, FIRST_VALUE:].min(dim=1, keepdim=True).values - 0.99 * FARTHEST).clamp(min=0)
+        less = 0.5 * far.clamp(max=FARTHEST).square()
         self._slot(placed.slot, rows, tokens, embedded, side, far <= FARTHEST, may_be_missing=True, less=less)
         key = stream(self.request.seed, "place", placed.slot)
         draw = Draw(rows, self.request.rows, lambda lane: uniforms(key, rows, lane))
-        there = placed.places.values(placed.numbers(tokens[:, placed.slot].cpu().numpy()), draw)
+        number = placed.numbers(tokens[:, placed.slot].cpu().numpy())
+        there = placed.places.values(number, draw)
+        anywhere = (number >= 0) & ~placed.places.are_points[np.maximum(number, 0)]
         at = np.isfinite(there[:, 0])
         for column, values in zip(placed.columns, there.T, strict=True):
             references = [self._reference(column, found, rows, t) for found in column.references]
             which, base = column.encoder.choose(references, len(rows))
+            settled = column.encoder.absolute.settled(values[anywhere])  # as the column spells it
+            values[anywhere] = np.clip(settled, *column.encoder.absolute.bounds())
             drawn = tokens[:, column.slots].cpu().numpy().astype(np.int32)
             moved_there = drawn[at]
             column.encoder.tell(moved_there, which[at], base[at], values[at])

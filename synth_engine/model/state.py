@@ -101,6 +101,11 @@ class TableModel:
         return [i for i, k in enumerate(self.keys) if not k.deferred]
 
     @property
+    def place_names(self) -> list[str]:
+        """Names of the categories that stand for two columns each, and are no columns of the table."""
+        return [places.name for places in self.places]
+
+    @property
     def settled_keys(self) -> dict[int, tuple[int, ...]]:
         """Numbers of the keys that others settle, with those of these, each after the keys that settle it."""
         settled = {i: key.settled_by for i, key in enumerate(self.keys) if key.settled_by}
@@ -224,7 +229,9 @@ class Model:
     def categories(self) -> dict[str, dict[str, list[Any] | None]]:
         """Table -> column -> the values that may be written, of every column of categories; the types of polymorphic references
         are named in the settings, however rare. None where a column repeats one of a parent's: what may stand there is said of that."""
-        found = {name: {**table.encoder.categories(), **table.derived_categories} for name, table in self.tables.items()}
+        found = {name: {**model.encoder.categories(), **model.derived_categories} for name, model in self.tables.items()}
+        for name, model in self.tables.items():
+            found[name] = {column: values for column, values in found[name].items() if column not in model.place_names}
         for name, table in self.twin.tables.items():
             for reference in table.polymorphic:
                 whole = base_type(table.column(reference.type_column).data_type) != "string"
@@ -236,7 +243,10 @@ class Model:
     def protections(self) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what was protected in it."""
         return {
-            name: {**table.encoder.protections(), **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())}}
+            name: {
+                **{c: told for c, told in table.encoder.protections().items() if c not in table.place_names},
+                **{c: told for c, keys in table.key_generators.items() if (told := keys.protections())},
+            }
             for name, table in self.written.items()
         }
 
@@ -274,7 +284,11 @@ class Model:
     def lookups(self) -> list[str]:
         """Tables of so few rows that others refer to, and that refer to none, that hardly a value in them is had by enough entities."""
         parents = {key.key.parent for table in self.tables.values() for key in table.keys}
-        return [name for name, table in self.written.items() if name in parents and not table.live_keys and 0 < table.rows < FEWEST_OWNERS]
+        return [
+            name
+            for name, table in self.written.items()
+            if name in parents and not table.keys and table.encoder.columns and 0 < table.rows < FEWEST_OWNERS
+        ]
 
     def changes(self, rows: Mapping[str, int]) -> dict[str, dict[str, list[str]]]:
         """Table -> column -> what of its format cannot be kept in so many rows, where anything cannot."""

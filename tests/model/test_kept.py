@@ -234,7 +234,7 @@ def test_hubs_among_hundreds_of_kept_rows_stay_hubs():
 
 
 def test_lookup_tables_that_are_not_kept_are_named():
-    """Country refers to region and is none by itself."""
+    """Country refers to region and to itself: it is none."""
     quickly = Config.build({"training": {"size": "small", "max_epochs": 1, "device": "cpu"}})
     assert learn(SCHEMA, tables(), quickly).lookups() == ["region"]
     assert learn(SCHEMA, tables(), quickly.model_copy(update={"keep": ("region", "country")})).lookups() == []
