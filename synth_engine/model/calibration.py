@@ -100,7 +100,7 @@ def calibrate(
 
     Independent rows are drawn all at once, and each slot from those before it as they have been set. Of others only a
     whole trial tells what a slot's chances come to, so all are set after it, by a part of what is off, and once more.
-    Columns told as steps are left as they are, and places: a step's chances hang on how far there is to go.
+    Columns told as steps are left as they are: a step's chances hang on how far there is to go.
     """
     network, hidden = model.tables[name].row_network, len(model.hidden_sizes(name))
     groups = trial.groups
@@ -111,7 +111,7 @@ def calibrate(
     for number, share in enumerate((1.0,) if trial.at_once else STEPS):
         drawn_by = stream(seed, "trial", name, number)
         request = row_request(model, name, context, (trial.starts, trial.lengths), trial.of_parents.__getitem__, given, drawn_by)
-        steps = {slot for column in request.relative for slot in column.slots} | {one.slot for one in request.placed}
+        steps = {slot for column in request.relative for slot in column.slots}
         biases = _Biases(network, tokens, learned, groups, trial.whole, steps, device)
         request.observe = biases.set_at_once if trial.at_once else biases.observe
         sample(network, request, device, Advance("train", f"{name} drawn on trial", listener))
