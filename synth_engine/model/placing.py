@@ -20,8 +20,8 @@ SHARED = 0.5
 """Share of the rows that must be at places."""
 BY_CHANCE = 0.5
 """Of that the share that would be if the two numbers had nothing to do with each other, at most."""
-MOST_COMPARED = 10_000
-"""Rows by which it is decided what are places; more would tell little more."""
+MOST_COMPARED = 50_000
+"""Rows, of whole sequences, by which it is decided what are places: of fewer too few have been at any."""
 
 Placed = tuple[Places, NDArray[np.int64]]
 """Places, and which of them each row is at (-1: none)."""
